@@ -1,0 +1,94 @@
+//! The table that ends every run: the median of each member, and how it compares with nervebus in the same run.
+
+#![allow(clippy::print_stdout)]
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+use std::{env, fs};
+
+use serde_json::Value;
+
+/// The member that the others are compared with, in the order of preference.
+const REFERENCES: [&str; 2] = ["nervebus/emit", "nervebus/audit_off"];
+
+/// Nanoseconds an event: the median, the least and the most of a member's samples.
+#[derive(Clone, Copy, Debug)]
+struct Spread {
+    median: f64,
+    least: f64,
+    most: f64,
+}
+
+/// A member, as measured.
+#[derive(Debug)]
+struct Member {
+    at: SystemTime,
+    group: String,
+    name: String,
+    spread: Spread,
+}
+
+/// Prints a table for every group that was measured after `start`. Prints nothing when nothing was.
+pub(crate) fn print(start: SystemTime) {
+    let mut members = Vec::new();
+    collect(&home(), start, &mut members);
+    members.sort_by_key(|member| member.at);
+    for group in members.chunk_by_mut(|a, b| a.group == b.group) {
+        group.sort_by(|a, b| a.spread.median.total_cmp(&b.spread.median));
+        print_group(group);
+    }
+}
+
+fn print_group(members: &[Member]) {
+    let named = |name: &&str| members.iter().find(|member| member.name == *name);
+    let reference = REFERENCES.iter().find_map(named);
+    let (name, base) = reference.map_or(("(not measured)", f64::NAN), |member| (&member.name, member.spread.median));
+    for (index, Member { group, name: member, spread, .. }) in members.iter().enumerate() {
+        if index == 0 {
+            println!("\n| {group} | median ns an event (least to most) | × {name} |\n|---|---|---|");
+        }
+        let Spread { median, least, most } = spread;
+        println!("| {member} | {median:.1} ({least:.1} to {most:.1}) | {:.2} |", median / base);
+    }
+}
+
+/// Where criterion keeps its samples.
+fn home() -> PathBuf {
+    let named = env::var_os("CRITERION_HOME").map(PathBuf::from);
+    // A bench runs as `target/release/deps/<name>`.
+    let target = || Some(env::current_exe().ok()?.ancestors().nth(3)?.join("criterion"));
+    named.or_else(target).unwrap_or_else(|| PathBuf::from("target/criterion"))
+}
+
+/// Adds every member below `folder` whose samples are younger than `start`.
+fn collect(folder: &Path, start: SystemTime, members: &mut Vec<Member>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.ends_with("new") {
+            members.extend(read(&path).filter(|member| member.at >= start));
+        } else if path.is_dir() {
+            collect(&path, start, members);
+        }
+    }
+}
+
+fn read(folder: &Path) -> Option<Member> {
+    let samples = folder.join("sample.json");
+    let at = fs::metadata(&samples).ok()?.modified().ok()?;
+    let benchmark = parse(&folder.join("benchmark.json"))?;
+    let text = |field| Some(benchmark.get(field)?.as_str()?.to_owned());
+    Some(Member { at, group: text("group_id")?, name: text("function_id")?, spread: spread(&parse(&samples)?)? })
+}
+
+fn parse(path: &Path) -> Option<Value> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+fn spread(samples: &Value) -> Option<Spread> {
+    let numbers = |field| Some(samples.get(field)?.as_array()?.iter().filter_map(Value::as_f64));
+    let mut each: Vec<f64> = numbers("times")?.zip(numbers("iters")?).map(|(time, iters)| time / iters).collect();
+    each.sort_by(f64::total_cmp);
+    let upper = *each.get(each.len() / 2)?;
+    let lower = *each.get((each.len() - 1) / 2)?;
+    Some(Spread { median: f64::midpoint(lower, upper), least: *each.first()?, most: *each.last()? })
+}

@@ -1,0 +1,29 @@
+//! The peers, one file each.
+
+pub mod arc_swap;
+pub mod crossbeam;
+pub mod disruptor;
+pub mod hand_written;
+pub mod sync_channel;
+pub mod tokio_broadcast;
+
+use std::thread::{self, JoinHandle};
+
+/// Consumer threads, joined when dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Threads(Vec<JoinHandle<()>>);
+
+impl Threads {
+    pub(crate) fn spawn(&mut self, work: impl FnOnce() + Send + 'static) {
+        self.0.push(thread::spawn(work));
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        for thread in self.0.drain(..) {
+            // A consumer that panicked has said so already.
+            let _ = thread.join();
+        }
+    }
+}

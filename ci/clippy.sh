@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Clippy with warnings denied: the libraries and commands under every house rule, then all targets, in which tests,
+# examples and benches may unwrap, print, read the clock and start threads.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+cargo clippy --package nervebus-core --package nervebus --package nervebus-cli --lib --bins -- -D warnings
+cargo clippy --package nervebus-core --no-default-features -- -D warnings
+cargo clippy --package nervebus-core --no-default-features --features alloc -- -D warnings
+
+cargo clippy --workspace --all-targets -- -D warnings \
+    -A clippy::disallowed_methods -A clippy::unwrap_used -A clippy::expect_used \
+    -A clippy::print_stdout -A clippy::print_stderr

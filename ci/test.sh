@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# The one test command that the README gives to a newcomer, to the letter.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+test_command="cargo test --workspace"
+
+# On a line of its own or quoted in a sentence, but not as the beginning of a longer command.
+if ! grep --quiet --extended-regexp "(^|[\`\$ ])$test_command(\`|[[:space:]]+#|$)" README.md; then
+    echo "error: README.md does not give the test command '$test_command'" >&2
+    exit 1
+fi
+echo "\$ $test_command"
+$test_command

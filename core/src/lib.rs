@@ -1,0 +1,79 @@
+//! The core of the nervebus event bus: what it does without an allocator, without threads and without `std`.
+//!
+//! Application authors want the [`nervebus`](https://docs.rs/nervebus) crate, which builds lanes, workers, audit and
+//! records on top of this one. This crate is for targets where those cannot run, and for those who build on the parts.
+//!
+//! | part | what it is |
+//! |---|---|
+//! | [`Topic`], [`Pattern`], [`Priority`] | checked names, what subscribes to them, and in which order |
+//! | [`Ring`](ring::Ring) | a bounded queue for many producers and consumers, in a `static` or on the heap |
+//! | [`SubscriptionTable`](table::SubscriptionTable) | copy-on-write list of handlers; readers never wait |
+//! | [`dispatch`](dispatch()) | an event through a route: no allocation, no lock, failures isolated |
+//! | [`DeadLetterQueue`](dead_letter::DeadLetterQueue) | what failed, bounded, every overwrite counted |
+//! | [`Gate`](gate::Gate), [`Doorbell`](wait::Doorbell) | counting who is inside, and waking who sleeps |
+//!
+//! # Features
+//!
+//! - none (default): no allocator, no threads.
+//! - `alloc`: boxed rings, growable routes.
+//! - `std`: the subscription table over [`arc-swap`](https://docs.rs/arc-swap).
+//!
+//! # Examples
+//!
+//! ```
+//! use nervebus_core::{Entry, Handler, LaneId, Priority, SubscriptionId, dispatch, table::StaticTable};
+//!
+//! struct Add(u32);
+//! impl Handler<core::cell::Cell<u32>> for Add {
+//!     type Error = &'static str;
+//!     fn handle(&self, sum: &core::cell::Cell<u32>) -> Result<(), Self::Error> {
+//!         sum.set(sum.get() + self.0);
+//!         if self.0 > 10 { Err("too much") } else { Ok(()) }
+//!     }
+//! }
+//!
+//! let table: StaticTable<&Add, 8> = StaticTable::new();
+//! table.subscribe(Entry::new(SubscriptionId::new(1), LaneId::INLINE, Priority::DEFAULT, &Add(1)))?;
+//! table.subscribe(Entry::new(SubscriptionId::new(2), LaneId::INLINE, Priority::from(200), &Add(20)))?;
+//!
+//! let sum = core::cell::Cell::new(0);
+//! let tally = dispatch(table.load().entries(), &sum, |entry, error| {
+//!     assert_eq!((entry.id.get(), error), (2, "too much"));
+//! });
+//! assert_eq!((tally.handled, tally.failed, sum.get()), (1, 1, 21));
+//! # Ok::<(), nervebus_core::table::SubscribeError<&Add>>(())
+//! ```
+
+#![no_std]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(feature = "alloc")]
+extern crate alloc;
+#[cfg(feature = "std")]
+extern crate std;
+
+pub mod dead_letter;
+pub mod dispatch;
+pub mod gate;
+pub mod handler;
+pub mod inline;
+pub mod lane;
+pub mod pattern;
+pub mod priority;
+pub mod ring;
+pub mod route;
+pub mod snapshot;
+mod sync;
+pub mod table;
+pub mod topic;
+pub mod wait;
+
+pub use dead_letter::{DeadLetter, Reason};
+pub use dispatch::{Tally, dispatch};
+pub use handler::Handler;
+pub use lane::LaneId;
+pub use pattern::{Pattern, PatternError};
+pub use priority::Priority;
+pub use route::Route;
+pub use table::{Entry, SubscriptionId};
+pub use topic::{Topic, TopicError};

@@ -1,0 +1,553 @@
+//! A bounded ring buffer for many producers and many consumers, over any storage.
+//!
+//! The state machine follows Dmitry Vyukov's bounded MPMC queue (1024cores.net, "Bounded MPMC queue"): every slot
+//! carries a stamp that says which lap it belongs to and whether it holds a value, so producers and consumers meet
+//! only in the slot they work on. Ours differs in three points: any capacity is allowed, not only powers of two;
+//! stamps count laps and start at zero, so a ring can live in a `static`; and the tail carries a 'closed' bit, so that
+//! closing is one atomic step after which no push can succeed.
+//!
+//! A position is `lap | closed | index`: the index in the low bits, one bit that only the tail uses, and the number of
+//! the lap above. A slot's stamp is its `lap` when it waits for the value of that lap, and `lap | FULL` when it holds it.
+
+use core::fmt;
+use core::marker::PhantomData;
+use core::mem::MaybeUninit;
+
+use crate::sync::{AtomicUsize, Ordering, UnsafeCell, const_array, const_fn, spin_loop};
+
+/// The bit of a stamp that says that the slot holds a value. Laps are even, so it is free.
+const FULL: usize = 1;
+
+/// How often [`Ring::push_overwrite`] looks again when a slot is neither free nor ready, before it gives the value back.
+const OVERWRITE_PATIENCE: usize = if cfg!(nervebus_loom) { 2 } else { 128 };
+
+/// The largest capacity of a ring, in slots: positions need the other half of a machine word to count laps.
+pub const MAX_CAPACITY: usize = 1 << (usize::BITS / 2 - 2);
+
+/// A ring whose storage is an array inside it, so that it fits in a `static`.
+///
+/// # Examples
+///
+/// ```
+/// use nervebus_core::ring::{PushError, StaticRing};
+///
+/// static RING: StaticRing<u32, 2> = StaticRing::new();
+///
+/// RING.try_push(1).unwrap();
+/// RING.try_push(2).unwrap();
+/// assert_eq!(RING.try_push(3), Err(PushError::Full(3)));
+/// assert_eq!(RING.pop(), Ok(1));
+/// ```
+pub type StaticRing<T, const N: usize> = Ring<T, [Slot<T>; N]>;
+
+/// A ring whose storage is on the heap and whose capacity is chosen at run time.
+#[cfg(feature = "alloc")]
+pub type BoxedRing<T> = Ring<T, alloc::boxed::Box<[Slot<T>]>>;
+
+/// Why a push was refused; the value comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PushError<T> {
+    /// Every slot is taken.
+    Full(T),
+    /// The ring was closed; no push will succeed again.
+    Closed(T),
+}
+
+impl<T> PushError<T> {
+    /// The value that was refused.
+    pub fn into_inner(self) -> T {
+        match self {
+            Self::Full(value) | Self::Closed(value) => value,
+        }
+    }
+
+    /// Whether the ring had no free slot.
+    pub const fn is_full(&self) -> bool {
+        matches!(self, Self::Full(_))
+    }
+
+    /// Whether the ring was closed.
+    pub const fn is_closed(&self) -> bool {
+        matches!(self, Self::Closed(_))
+    }
+}
+
+impl<T> fmt::Display for PushError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_full() { "the ring is full" } else { "the ring is closed" })
+    }
+}
+
+impl<T: fmt::Debug> core::error::Error for PushError<T> {}
+
+/// Why there was nothing to pop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PopError {
+    /// Nothing is ready; a value may still come.
+    Empty,
+    /// Nothing is left and nothing will come: the ring was closed and every value has been taken.
+    Closed,
+}
+
+impl fmt::Display for PopError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "the ring is empty",
+            Self::Closed => "the ring is closed and drained",
+        })
+    }
+}
+
+impl core::error::Error for PopError {}
+
+/// A capacity that no ring can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CapacityError {
+    /// The capacity asked for, in slots.
+    pub capacity: usize,
+}
+
+impl fmt::Display for CapacityError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ring capacity {} is outside 1..={MAX_CAPACITY}", self.capacity)
+    }
+}
+
+impl core::error::Error for CapacityError {}
+
+/// One place of a ring: a stamp and room for a value.
+///
+/// On 64-bit targets a slot starts on a cache line of its own, so that a producer writing one slot does not disturb the
+/// consumer reading its neighbour; on smaller targets memory is dearer than lines, and slots are packed.
+#[cfg_attr(target_pointer_width = "64", repr(align(64)))]
+pub struct Slot<T> {
+    stamp: AtomicUsize,
+    value: UnsafeCell<MaybeUninit<T>>,
+}
+
+impl<T> Slot<T> {
+    const_fn! {
+        const fn new() -> Self {
+            Self { stamp: AtomicUsize::new(0), value: UnsafeCell::new(MaybeUninit::uninit()) }
+        }
+    }
+}
+
+impl<T> fmt::Debug for Slot<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slot").finish_non_exhaustive()
+    }
+}
+
+/// Where a ring keeps its slots; implemented for arrays and, with `alloc`, for boxed slices.
+pub trait Storage<T>: sealed::Sealed {
+    /// All slots, in order. The slice is the same at every call.
+    fn slots(&self) -> &[Slot<T>];
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl<T, const N: usize> Sealed for [super::Slot<T>; N] {}
+    #[cfg(feature = "alloc")]
+    impl<T> Sealed for alloc::boxed::Box<[super::Slot<T>]> {}
+}
+
+impl<T, const N: usize> Storage<T> for [Slot<T>; N] {
+    #[inline(always)]
+    fn slots(&self) -> &[Slot<T>] {
+        self
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl<T> Storage<T> for alloc::boxed::Box<[Slot<T>]> {
+    #[inline(always)]
+    fn slots(&self) -> &[Slot<T>] {
+        self
+    }
+}
+
+/// The arithmetic of positions for one capacity.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    capacity: usize,
+    /// The bit above the index; set in the tail when the ring is closed.
+    closed: usize,
+}
+
+impl Shape {
+    const fn of(capacity: usize) -> Self {
+        Self { capacity, closed: capacity.next_power_of_two() }
+    }
+
+    /// What one lap adds to a position.
+    #[inline(always)]
+    const fn one_lap(self) -> usize {
+        self.closed << 1
+    }
+
+    #[inline(always)]
+    const fn index(self, position: usize) -> usize {
+        position & (self.closed - 1)
+    }
+
+    #[inline(always)]
+    const fn lap(self, position: usize) -> usize {
+        position & !(self.one_lap() - 1)
+    }
+
+    /// The position after `position`, which must not carry the closed bit.
+    #[inline(always)]
+    const fn next(self, position: usize) -> usize {
+        if self.index(position) + 1 < self.capacity {
+            position + 1
+        } else {
+            self.lap(position).wrapping_add(self.one_lap())
+        }
+    }
+
+    /// How many positions come before this one.
+    const fn count(self, position: usize) -> usize {
+        (self.lap(position) / self.one_lap()).wrapping_mul(self.capacity).wrapping_add(self.index(position))
+    }
+
+    /// How many pushes lie between two positions, at most the capacity.
+    const fn distance(self, head: usize, tail: usize) -> usize {
+        let laps = self.lap(tail).wrapping_sub(self.lap(head)) / self.one_lap();
+        let (from, to) = (self.index(head), self.index(tail));
+        let distance = match laps {
+            0 => to.saturating_sub(from),
+            1 => self.capacity - from + to,
+            // The two positions were read at different moments, and the ring went round in between.
+            _ => self.capacity,
+        };
+        if distance < self.capacity { distance } else { self.capacity }
+    }
+}
+
+/// Keeps a position away from its neighbours' cache lines (two lines: x86 prefetches them in pairs).
+#[derive(Debug)]
+#[cfg_attr(target_pointer_width = "64", repr(align(128)))]
+struct Padded<T>(T);
+
+/// A bounded queue of `T` for many producers and many consumers.
+///
+/// Values leave in the order in which their slots were claimed. When the ring is full, [`try_push`](Self::try_push)
+/// gives the value back; after [`close`](Self::close), pushes are refused and what is inside can still be popped.
+/// Dropping a ring drops what it still holds, each value once.
+///
+/// # Cost
+///
+/// No allocation after construction. Push and pop are one compare-exchange, one load and one store when nobody
+/// interferes; they retry only when another thread has made progress. They are *non-blocking* but not lock-free in
+/// the strict sense: a producer that is stopped between claiming a slot and publishing it hides what comes behind it
+/// from consumers (they see [`PopError::Empty`]) until it runs again, and a consumer stopped while it takes a value
+/// makes its slot look taken. Neither side ever waits inside a call.
+pub struct Ring<T, S: Storage<T>> {
+    tail: Padded<AtomicUsize>,
+    head: Padded<AtomicUsize>,
+    shape: Shape,
+    slots: S,
+    marker: PhantomData<T>,
+}
+
+// SAFETY: a ring owns its values and hands each to exactly one thread, so sending the ring sends values of `T`, which
+// `T: Send` allows. `S` holds nothing but slots (the trait is sealed).
+unsafe impl<T: Send, S: Storage<T>> Send for Ring<T, S> {}
+// SAFETY: through a shared ring a value moves from the thread that pushed it to the one that pops it (`T: Send`);
+// nobody ever gets a `&T`, so `T: Sync` is not needed. Slots are written and read only between the claim of a position
+// (compare-exchange on tail or head) and the store of the stamp that passes them on.
+unsafe impl<T: Send, S: Storage<T>> Sync for Ring<T, S> {}
+
+impl<T, const N: usize> StaticRing<T, N> {
+    const_fn! {
+        /// An empty ring of `N` slots; a capacity outside `1..=MAX_CAPACITY` fails to compile.
+        ///
+        /// ```compile_fail
+        /// // Capacity 0: does not compile.
+        /// static NOTHING: nervebus_core::ring::StaticRing<u8, 0> = nervebus_core::ring::StaticRing::new();
+        /// ```
+        pub const fn new() -> Self {
+            const { assert!(N > 0 && N <= MAX_CAPACITY, "the capacity of a ring must be in 1..=MAX_CAPACITY") };
+            Self {
+                tail: Padded(AtomicUsize::new(0)),
+                head: Padded(AtomicUsize::new(0)),
+                shape: Shape::of(N),
+                slots: const_array!(Slot::new()),
+                marker: PhantomData,
+            }
+        }
+    }
+}
+
+impl<T, const N: usize> Default for StaticRing<T, N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl<T> BoxedRing<T> {
+    /// An empty ring of `capacity` slots.
+    ///
+    /// # Errors
+    ///
+    /// [`CapacityError`] when the capacity is outside `1..=MAX_CAPACITY`.
+    ///
+    /// # Cost
+    ///
+    /// One allocation, the only one in the ring's life.
+    ///
+    /// ```
+    /// use nervebus_core::ring::BoxedRing;
+    ///
+    /// let ring = BoxedRing::with_capacity(1_000).unwrap();
+    /// ring.try_push("hello").unwrap();
+    /// assert_eq!(ring.len(), 1);
+    /// assert!(BoxedRing::<u8>::with_capacity(0).is_err());
+    /// ```
+    pub fn with_capacity(capacity: usize) -> Result<Self, CapacityError> {
+        if capacity == 0 || capacity > MAX_CAPACITY {
+            return Err(CapacityError { capacity });
+        }
+        Ok(Self {
+            tail: Padded(AtomicUsize::new(0)),
+            head: Padded(AtomicUsize::new(0)),
+            shape: Shape::of(capacity),
+            slots: (0..capacity).map(|_| Slot::new()).collect(),
+            marker: PhantomData,
+        })
+    }
+}
+
+impl<T, S: Storage<T>> Ring<T, S> {
+    /// How many values the ring holds at most.
+    pub const fn capacity(&self) -> usize {
+        self.shape.capacity
+    }
+
+    /// Puts a value in, if there is room.
+    ///
+    /// A slot whose consumer has claimed it but not finished taking its value counts as taken.
+    ///
+    /// # Errors
+    ///
+    /// [`PushError::Full`] or [`PushError::Closed`], with the value.
+    ///
+    /// # Cost
+    ///
+    /// No allocation; one compare-exchange and one store. Non-blocking: it retries only after another push succeeded.
+    #[inline]
+    pub fn try_push(&self, value: T) -> Result<(), PushError<T>> {
+        let shape = self.shape;
+        let mut tail = self.tail.0.load(Ordering::Relaxed);
+        loop {
+            if tail & shape.closed != 0 {
+                return Err(PushError::Closed(value));
+            }
+            let slot = &self.slots.slots()[shape.index(tail)];
+            let lap = shape.lap(tail);
+            // Acquire pairs with the Release store of the stamp in `pop`: the last value has been moved out.
+            let stamp = slot.stamp.load(Ordering::Acquire);
+            if stamp == lap {
+                // AcqRel pairs with the read-modify-write in `has_arrivals`, not with the slot: see there.
+                let claim =
+                    self.tail.0.compare_exchange_weak(tail, shape.next(tail), Ordering::AcqRel, Ordering::Relaxed);
+                match claim {
+                    Ok(_) => {
+                        // SAFETY: this thread alone holds the slot: its stamp said 'waiting for this lap', only one
+                        // compare-exchange moves the tail from this position, and no consumer touches the slot until
+                        // the store below says FULL.
+                        slot.value.with_mut(|place| unsafe { (*place).write(value) });
+                        // Release pairs with the Acquire load in `pop`: it sees the value written above.
+                        slot.stamp.store(lap | FULL, Ordering::Release);
+                        return Ok(());
+                    }
+                    Err(now) => tail = now,
+                }
+            } else if stamp == lap.wrapping_sub(shape.one_lap()) | FULL {
+                // The value of the lap before is still here, so the tail cannot be ahead of what we read.
+                return Err(PushError::Full(value));
+            } else {
+                // Another producer was here: our tail is old.
+                tail = self.tail.0.load(Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Takes the oldest value.
+    ///
+    /// # Errors
+    ///
+    /// [`PopError::Empty`] when nothing is ready, [`PopError::Closed`] when nothing will ever come again.
+    ///
+    /// # Cost
+    ///
+    /// No allocation; one compare-exchange and one store. Non-blocking: it retries only after another pop succeeded.
+    #[inline]
+    pub fn pop(&self) -> Result<T, PopError> {
+        let shape = self.shape;
+        let mut head = self.head.0.load(Ordering::Relaxed);
+        loop {
+            let slot = &self.slots.slots()[shape.index(head)];
+            let lap = shape.lap(head);
+            // Acquire pairs with the Release store of the stamp in `try_push`: the value is there to be read.
+            let stamp = slot.stamp.load(Ordering::Acquire);
+            if stamp == lap | FULL {
+                // AcqRel pairs with the read-modify-write in `has_room`, not with the slot: see there.
+                let claim =
+                    self.head.0.compare_exchange_weak(head, shape.next(head), Ordering::AcqRel, Ordering::Relaxed);
+                match claim {
+                    Ok(_) => {
+                        let value = slot.value.with(|place| {
+                            // SAFETY: only one compare-exchange moves the head from this position, so this thread
+                            // alone holds the slot; no producer touches it until the store below says that it waits
+                            // for the next lap.
+                            let place = unsafe { &*place };
+                            // SAFETY: the stamp said FULL, so a push initialised the value; the store below says that
+                            // the slot is empty, so nobody reads it again.
+                            unsafe { place.assume_init_read() }
+                        });
+                        // Release pairs with the Acquire load in `try_push`: the value has left before the next comes.
+                        slot.stamp.store(lap.wrapping_add(shape.one_lap()), Ordering::Release);
+                        return Ok(value);
+                    }
+                    Err(now) => head = now,
+                }
+            } else if stamp == lap {
+                // Waiting for this lap's value: the head cannot be past this slot, so `head` is not old.
+                let tail = self.tail.0.load(Ordering::Relaxed);
+                let drained = tail == head | shape.closed;
+                return Err(if drained { PopError::Closed } else { PopError::Empty });
+            } else {
+                // Another consumer was here: our head is old.
+                head = self.head.0.load(Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Puts a value in, displacing the oldest ones when the ring is full; each displaced value goes to `displaced`.
+    ///
+    /// # Errors
+    ///
+    /// [`PushError::Closed`] when the ring is closed. [`PushError::Full`] only when a thread that was stopped in the
+    /// middle of its own push or pop blocks the slot: this one gives up after a bounded number of looks rather than
+    /// wait for it.
+    ///
+    /// # Cost
+    ///
+    /// As [`try_push`](Self::try_push), plus one [`pop`](Self::pop) for each value displaced; bounded spin.
+    pub fn push_overwrite(&self, value: T, mut displaced: impl FnMut(T)) -> Result<(), PushError<T>> {
+        let mut value = value;
+        let mut patience = OVERWRITE_PATIENCE;
+        loop {
+            match self.try_push(value) {
+                Err(PushError::Full(back)) => value = back,
+                done => return done,
+            }
+            match self.pop() {
+                Ok(oldest) => displaced(oldest),
+                Err(_) if patience == 0 => return Err(PushError::Full(value)),
+                Err(_) => {
+                    patience -= 1;
+                    spin_loop();
+                }
+            }
+        }
+    }
+
+    /// Refuses every push from now on; values inside can still be popped. Returns whether this call closed it.
+    ///
+    /// # Cost
+    ///
+    /// One atomic operation; wait-free on targets with native fetch-or.
+    pub fn close(&self) -> bool {
+        // AcqRel: a push that succeeded before is ordered before, and `has_arrivals` sees the bit as it sees a claim.
+        self.tail.0.fetch_or(self.shape.closed, Ordering::AcqRel) & self.shape.closed == 0
+    }
+
+    /// Whether [`close`](Self::close) was called.
+    pub fn is_closed(&self) -> bool {
+        self.tail.0.load(Ordering::Relaxed) & self.shape.closed != 0
+    }
+
+    /// How many values are inside, counting those being put in and taken out; exact when nobody does either.
+    pub fn len(&self) -> usize {
+        let head = self.head.0.load(Ordering::Relaxed);
+        let tail = self.tail.0.load(Ordering::Relaxed) & !self.shape.closed;
+        self.shape.distance(head, tail)
+    }
+
+    /// How many pushes have succeeded since the beginning; counts at least half a machine word before it wraps.
+    pub fn pushed(&self) -> usize {
+        self.shape.count(self.tail.0.load(Ordering::Acquire) & !self.shape.closed)
+    }
+
+    /// How many values have been taken since the beginning, by consumers or by being displaced.
+    pub fn popped(&self) -> usize {
+        self.shape.count(self.head.0.load(Ordering::Acquire))
+    }
+
+    /// Whether a push would find its slot free right now: a look at the slot alone, which a push would touch anyway,
+    /// and so far cheaper than [`free_slots`](Self::free_slots). Also `true` when the ring is closed.
+    #[inline]
+    pub fn would_accept(&self) -> bool {
+        let tail = self.tail.0.load(Ordering::Relaxed);
+        let stamp = self.slots.slots()[self.shape.index(tail)].stamp.load(Ordering::Relaxed);
+        // A stamp of any other lap means that the tail we read is old, and that somebody has just found room.
+        stamp != self.shape.lap(tail).wrapping_sub(self.shape.one_lap()) | FULL || tail & self.shape.closed != 0
+    }
+
+    /// Whether [`len`](Self::len) is 0.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many pushes would succeed now if nobody else pushed or popped.
+    pub fn free_slots(&self) -> usize {
+        self.capacity() - self.len()
+    }
+
+    /// Whether a consumer that is about to sleep must look again: something was claimed, or the ring was closed.
+    ///
+    /// Called after arming a [`Doorbell`](crate::wait::Doorbell), it cannot miss a push: it is a read-modify-write of
+    /// the tail, as is every claim. If the claim comes first in the tail's order, this call sees it. If this call comes
+    /// first, the claim acquires it, and with it the armed bell, so that the producer's look at the bell sees it armed.
+    ///
+    /// # Cost
+    ///
+    /// One atomic read-modify-write; call it before sleeping, not in a loop.
+    pub fn has_arrivals(&self) -> bool {
+        // AcqRel pairs with the claim in `try_push` and with `close`.
+        let tail = self.tail.0.fetch_or(0, Ordering::AcqRel);
+        // Acquire: the head is this side's own or a fellow consumer's; an old one only makes us look again.
+        tail != self.head.0.load(Ordering::Acquire)
+    }
+
+    /// Whether a producer that is about to sleep must look again: a slot was freed, or the ring was closed.
+    ///
+    /// The mirror image of [`has_arrivals`](Self::has_arrivals), over the head. It may be true a moment before the slot
+    /// is usable, while a consumer is still moving its value out: push again, and yield when it is still full.
+    pub fn has_room(&self) -> bool {
+        // AcqRel pairs with the claim in `pop`.
+        let head = self.head.0.fetch_or(0, Ordering::AcqRel);
+        let tail = self.tail.0.load(Ordering::Acquire);
+        tail & self.shape.closed != 0 || self.shape.distance(head, tail) < self.capacity()
+    }
+}
+
+impl<T, S: Storage<T>> Drop for Ring<T, S> {
+    fn drop(&mut self) {
+        while self.pop().is_ok() {}
+    }
+}
+
+impl<T, S: Storage<T>> fmt::Debug for Ring<T, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ring")
+            .field("len", &self.len())
+            .field("capacity", &self.capacity())
+            .field("closed", &self.is_closed())
+            .finish()
+    }
+}

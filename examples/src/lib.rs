@@ -1,0 +1,6 @@
+//! The example programs of nervebus, as a library so that the tests run exactly what users run.
+//!
+//! One module a program; the file in the package's root with the same name is its `main`.
+#![allow(clippy::disallowed_methods, reason = "a program opens the files its user names and reads the real clock")]
+
+pub mod quickstart;

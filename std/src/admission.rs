@@ -1,0 +1,3 @@
+//! What is refused before it costs anything.
+
+pub(crate) mod name;

@@ -1,0 +1,270 @@
+//! Building a bus: everything is checked here, and nothing fails later that could have failed now.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use nervebus_core::LaneId;
+use nervebus_core::gate::Gate;
+
+use crate::admission::name::NameRule;
+use crate::bus::{Audit, Bus};
+use crate::delivery::dead_letters::DeadLetterStore;
+use crate::delivery::directory::{Directory, Limits};
+use crate::delivery::engine::{Engine, InlineAccount};
+use crate::delivery::lane::{Lane, Overflow, Queue};
+use crate::delivery::timing::Timing;
+use crate::delivery::worker;
+use crate::error::BuildError;
+use crate::platform::storage::{AppendFile, Disk, Storage};
+use crate::platform::{clock, random, threads};
+use crate::records::audit::{AuditAccount, AuditLog};
+use crate::records::audit_writer::AuditWriter;
+
+/// The most events a lane or the audit log may hold.
+const MAX_CAPACITY: u64 = 1 << 20;
+const MAX_LANES: u64 = 256;
+const MAX_DEAD_LETTERS: u64 = 1 << 24;
+const MAX_TOPICS: u64 = 1 << 24;
+const MAX_SUBSCRIPTIONS: u64 = 1 << 24;
+const MAX_DEPTH: u64 = 1_000;
+const MAX_WAIT: Duration = Duration::from_secs(60 * 60 * 24);
+
+/// Names that a lane cannot have, because the bus uses them.
+const RESERVED: [&str; 2] = ["inline", "audit"];
+
+/// Describes a bus to be built; see [`Bus::builder`].
+#[derive(Debug)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct Builder {
+    default_lane: Lane,
+    lanes: Vec<Lane>,
+    audit: Option<AuditLog>,
+    dead_letters: usize,
+    timing: Timing,
+    names: NameRule,
+    limits: Limits,
+    max_depth: u32,
+    wait_limit: Duration,
+    storage: Box<dyn Storage>,
+}
+
+impl Builder {
+    pub(crate) fn new() -> Self {
+        Self {
+            default_lane: Lane::new("default"),
+            lanes: Vec::new(),
+            audit: None,
+            dead_letters: 1_000,
+            timing: Timing::default(),
+            names: NameRule::default(),
+            limits: Limits { topics: 16_384, subscriptions: 65_536 },
+            max_depth: 16,
+            wait_limit: Duration::from_secs(30),
+            storage: Box::new(Disk),
+        }
+    }
+
+    /// Keeps an audit log. Default: none.
+    pub fn audit(mut self, log: AuditLog) -> Self {
+        self.audit = Some(log);
+        self
+    }
+
+    /// How many dead letters are kept. Default: 1,000. Range: 0 to 16,777,216; with 0, failures are counted and none
+    /// is kept.
+    pub fn dead_letters(mut self, capacity: usize) -> Self {
+        self.dead_letters = capacity;
+        self
+    }
+
+    /// The lane of handlers that name none. Default: `Lane::new("default")`.
+    pub fn default_lane(mut self, lane: Lane) -> Self {
+        self.default_lane = lane;
+        self
+    }
+
+    /// Adds a lane. Default: none but the default lane. Range: 256 lanes in all.
+    pub fn lane(mut self, lane: Lane) -> Self {
+        self.lanes.push(lane);
+        self
+    }
+
+    /// Which handler calls are timed. Default: one in 64.
+    pub fn timing(mut self, timing: Timing) -> Self {
+        self.timing = timing;
+        self
+    }
+
+    /// What the names of topics must look like. Default: [`NameRule::Lenient`].
+    pub fn names(mut self, rule: NameRule) -> Self {
+        self.names = rule;
+        self
+    }
+
+    /// How many topics the bus may know. Default: 16,384. Range: 16 to 16,777,216.
+    pub fn max_topics(mut self, limit: usize) -> Self {
+        self.limits.topics = limit;
+        self
+    }
+
+    /// How many subscriptions there may be at once. Default: 65,536. Range: 1 to 16,777,216.
+    pub fn max_subscriptions(mut self, limit: usize) -> Self {
+        self.limits.subscriptions = limit;
+        self
+    }
+
+    /// How deep handlers may emit to inline handlers inside each other on one thread. Default: 16. Range: 1 to 1,000;
+    /// each level takes stack.
+    pub fn max_depth(mut self, limit: u32) -> Self {
+        self.max_depth = limit;
+        self
+    }
+
+    /// How long `emit_and_wait` waits at most. Default: 30 s. Range: more than zero, at most a day.
+    pub fn wait_limit(mut self, limit: Duration) -> Self {
+        self.wait_limit = limit;
+        self
+    }
+
+    /// Puts the audit log on other storage than this machine's files.
+    #[cfg(test)]
+    pub(crate) fn storage(mut self, storage: Box<dyn Storage>) -> Self {
+        self.storage = storage;
+        self
+    }
+
+    /// Checks everything, opens the audit log and starts the workers.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`]: which setting is outside its range and what the range is, which file cannot be written, or that
+    /// a thread cannot be started. Whatever had been started is stopped again.
+    ///
+    /// ```
+    /// use nervebus::{Bus, Lane};
+    ///
+    /// let error = Bus::builder().default_lane(Lane::new("default").capacity(0)).build().unwrap_err();
+    /// assert_eq!(error.to_string(), r#"lane "default".capacity is 0, outside its range 1..=1048576"#);
+    /// ```
+    pub fn build(self) -> Result<Bus, BuildError> {
+        self.check()?;
+        let file = match &self.audit {
+            Some(log) => Some(open(&*self.storage, log)?),
+            None => None,
+        };
+        let engine = Arc::new(self.engine()?);
+        let account = Arc::new(AuditAccount::default());
+        let audit = self.audit.map(|log| Audit { path: log.path, account: Arc::clone(&account) });
+        // From here on dropping the bus stops what was started.
+        let bus = Bus::new(Arc::clone(&engine), audit, self.timing);
+        for queue in &engine.queues {
+            let (engine, own) = (Arc::clone(&engine), Arc::clone(queue));
+            start(queue, move || worker::run(&engine, &own))?;
+        }
+        if let (Some(queue), Some((file, torn)), Some(path)) = (&engine.tap, file, bus.audit_path()) {
+            let (engine, own, path) = (Arc::clone(&engine), Arc::clone(queue), path.to_owned());
+            let writer = AuditWriter { engine, queue: own, account, path, file, torn };
+            start(queue, move || writer.run())?;
+        }
+        Ok(bus)
+    }
+
+    fn engine(&self) -> Result<Engine, BuildError> {
+        let lanes = std::iter::once(&self.default_lane).chain(&self.lanes).zip(1..);
+        let queues = lanes.map(|(lane, id)| queue(LaneId::new(id), lane)).collect::<Result<_, _>>()?;
+        let tap = match &self.audit {
+            Some(log) => Some(queue(LaneId::new(u16::MAX), &log.lane)?),
+            None => None,
+        };
+        Ok(Engine {
+            bus: random::bits(),
+            seq: AtomicU64::new(0),
+            gate: Gate::new(),
+            directory: Directory::new(self.limits),
+            queues,
+            tap,
+            inline: InlineAccount::default(),
+            dead_letters: DeadLetterStore::new(self.dead_letters),
+            system: AtomicU64::new(0),
+            system_lost: AtomicU64::new(0),
+            names: self.names,
+            max_depth: self.max_depth,
+            wait_limit: self.wait_limit,
+            started: clock::now(),
+        })
+    }
+
+    fn check(&self) -> Result<(), BuildError> {
+        in_range("dead_letters", self.dead_letters as u64, 0, MAX_DEAD_LETTERS)?;
+        in_range("max_topics", self.limits.topics as u64, 16, MAX_TOPICS)?;
+        in_range("max_subscriptions", self.limits.subscriptions as u64, 1, MAX_SUBSCRIPTIONS)?;
+        in_range("max_depth", self.max_depth.into(), 1, MAX_DEPTH)?;
+        in_range("lanes", self.lanes.len() as u64 + 1, 1, MAX_LANES)?;
+        wait_in_range("wait_limit", self.wait_limit)?;
+        let mut names = RESERVED.to_vec();
+        for lane in std::iter::once(&self.default_lane).chain(&self.lanes) {
+            check_name(&lane.name)?;
+            check_lane(lane)?;
+            if names.contains(&&*lane.name) {
+                return Err(BuildError::DuplicateLane { name: lane.name.clone() });
+            }
+            names.push(&lane.name);
+        }
+        self.audit.as_ref().map_or(Ok(()), |log| check_lane(&log.lane))
+    }
+}
+
+fn check_lane(lane: &Lane) -> Result<(), BuildError> {
+    in_range(format!("lane {:?}.capacity", lane.name), lane.capacity as u64, 1, MAX_CAPACITY)?;
+    match lane.overflow {
+        Overflow::BlockFor(wait) => wait_in_range(format!("lane {:?}.overflow", lane.name), wait),
+        _ => Ok(()),
+    }
+}
+
+fn check_name(name: &str) -> Result<(), BuildError> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.is_empty() || name.len() > 32 || !name.chars().all(allowed) {
+        return Err(BuildError::LaneName { name: name.to_owned() });
+    }
+    Ok(())
+}
+
+fn in_range(field: impl Into<String>, value: u64, min: u64, max: u64) -> Result<(), BuildError> {
+    if (min..=max).contains(&value) {
+        return Ok(());
+    }
+    Err(BuildError::OutOfRange { field: field.into(), value, min, max })
+}
+
+fn wait_in_range(field: impl Into<String>, value: Duration) -> Result<(), BuildError> {
+    if !value.is_zero() && value <= MAX_WAIT {
+        return Ok(());
+    }
+    Err(BuildError::WaitOutOfRange { field: field.into(), value, max: MAX_WAIT })
+}
+
+fn open(storage: &dyn Storage, log: &AuditLog) -> Result<(Box<dyn AppendFile>, bool), BuildError> {
+    storage.open_append(&log.path).map_err(|error| BuildError::Audit { path: log.path.clone(), error })
+}
+
+fn queue(id: LaneId, lane: &Lane) -> Result<Arc<Queue>, BuildError> {
+    let field = || format!("lane {:?}.capacity", lane.name);
+    let out_of_range = |_| BuildError::OutOfRange {
+        field: field(),
+        value: lane.capacity as u64,
+        min: 1,
+        max: nervebus_core::ring::MAX_CAPACITY as u64,
+    };
+    Queue::new(id, lane.clone()).map(Arc::new).map_err(out_of_range)
+}
+
+/// Starts a queue's thread and tells the queue whom to wake.
+fn start(queue: &Queue, body: impl FnOnce() + Send + 'static) -> Result<(), BuildError> {
+    let thread = threads::spawn(format!("nervebus-{}", queue.name), body)
+        .map_err(|error| BuildError::Thread { lane: queue.name.to_string(), error })?;
+    // The builder sets it once for each queue.
+    let _ = queue.worker.set(thread.thread().clone());
+    Ok(())
+}

@@ -1,0 +1,288 @@
+//! The handle that users hold.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use nervebus_core::SubscriptionId;
+
+use crate::builder::Builder;
+use crate::delivery::dead_letters::DeadLetters;
+use crate::delivery::emit::How;
+use crate::delivery::engine::Engine;
+use crate::delivery::handler::HandlerResult;
+use crate::delivery::lane::Patience;
+use crate::delivery::ledger::Ledger;
+use crate::delivery::report::Report;
+use crate::delivery::shutdown::ShutdownReport;
+use crate::delivery::timing::Timing;
+use crate::emission::Emission;
+use crate::error::{EmitError, SubscribeError};
+use crate::event::Event;
+use crate::observe::stats::{self, Stats};
+use crate::payload::Payload;
+use crate::publisher::Publisher;
+use crate::receipt::Receipt;
+use crate::records::audit::AuditAccount;
+use crate::records::line::Record;
+use crate::subscribe::Subscribe;
+
+/// How long dropping the last handle waits for a bus to drain.
+const DROP_DEADLINE: Duration = Duration::from_secs(5);
+
+/// An event bus: the handle by which everything is done.
+///
+/// Cloning it is cheap, and all clones are the same bus. It can be used from any thread, and from inside handlers.
+/// Dropping the last handle shuts the bus down with a deadline of five seconds. A handler that needs the bus should
+/// hold a [`WeakBus`], for a bus that is kept alive by its own handlers is never dropped.
+///
+/// # Examples
+///
+/// ```
+/// use nervebus::{Bus, json};
+/// use std::time::Duration;
+///
+/// let bus = Bus::builder().build()?;
+/// bus.subscribe("user.login", |event| println!("{} logged in", event["username"]))?;
+/// bus.emit("user.login", json!({"username": "alice"}))?;
+///
+/// let report = bus.shutdown(Duration::from_secs(5));
+/// assert!(report.drained && report.ledger.balanced());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Bus {
+    owner: Arc<Owner>,
+}
+
+/// What is shared by all handles; dropping it shuts the bus down.
+#[derive(Debug)]
+struct Owner {
+    engine: Arc<Engine>,
+    audit: Option<Audit>,
+    timing: Timing,
+}
+
+/// The audit log of a bus, as its handles see it.
+#[derive(Debug)]
+pub(crate) struct Audit {
+    pub(crate) path: PathBuf,
+    pub(crate) account: Arc<AuditAccount>,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        let _ = self.engine.shutdown(DROP_DEADLINE);
+    }
+}
+
+impl Bus {
+    /// Describes a bus to be built; every setting has a default.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    pub(crate) fn new(engine: Arc<Engine>, audit: Option<Audit>, timing: Timing) -> Self {
+        Self { owner: Arc::new(Owner { engine, audit, timing }) }
+    }
+
+    #[inline]
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.owner.engine
+    }
+
+    pub(crate) fn timing(&self) -> Timing {
+        self.owner.timing
+    }
+
+    /// A handle that does not keep the bus alive.
+    pub fn downgrade(&self) -> WeakBus {
+        WeakBus { owner: Arc::downgrade(&self.owner) }
+    }
+
+    /// Subscribes a handler on the default lane with the default priority.
+    ///
+    /// `pattern` is a topic's name (`user.login`), or has a trailing `*` for one or more further segments (`chat.*`), a
+    /// `*` elsewhere for exactly one (`order.*.failed`), or is `*` for everything. Events emitted from now on are
+    /// delivered; those already on their way are not. For a lane, a priority or a name, see [`on`](Self::on).
+    ///
+    /// # Errors
+    ///
+    /// [`SubscribeError`]: a malformed pattern, a limit, or a bus that is shutting down.
+    ///
+    /// # Cost
+    ///
+    /// Linear in the handlers of the topic, and for a pattern in the number of topics. Emitters never wait for it.
+    pub fn subscribe<F, R>(&self, pattern: &str, handler: F) -> Result<SubscriptionId, SubscribeError>
+    where
+        F: Fn(&Event<'_>) -> R + Send + Sync + 'static,
+        R: HandlerResult,
+    {
+        self.on(pattern).handle(handler)
+    }
+
+    /// Begins a subscription with more to say: lane, priority, name.
+    ///
+    /// ```
+    /// use nervebus::{Bus, Lane, json};
+    ///
+    /// let bus = Bus::builder().lane(Lane::new("io")).build()?;
+    /// bus.on("chat.*").priority(200).lane("io").handle(|event| println!("{}", event["text"]))?;
+    /// bus.on("*").inline().handle(|event| println!("{}", event.topic()))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on<'a>(&'a self, pattern: &'a str) -> Subscribe<'a> {
+        Subscribe::new(self, pattern)
+    }
+
+    /// Ends a subscription; `false` if there is none of this identity.
+    ///
+    /// When it returns, no event emitted later reaches the handler, and queued ones that it has not begun are skipped
+    /// and counted as cancelled. A call that another thread has already begun may still run to its end.
+    pub fn unsubscribe(&self, id: SubscriptionId) -> bool {
+        self.engine().directory.unsubscribe(id)
+    }
+
+    /// Emits an event: runs the inline handlers on this thread, and puts the event in the lanes of the others.
+    ///
+    /// Waits for a full lane as its [`Overflow`](crate::Overflow) policy says; never waits when called from a handler
+    /// on a lane. Events emitted by one thread on one lane arrive in the order of the emits.
+    ///
+    /// # Errors
+    ///
+    /// [`EmitError`], which hands the payload back. No handler has seen the event then.
+    ///
+    /// # Cost
+    ///
+    /// No allocation by the bus for payloads of up to 64 bytes that go to one place, except for a topic's first emit;
+    /// one allocation to share a payload between several lanes. No lock, unless a lane is full or asleep.
+    #[inline]
+    pub fn emit<P: Payload>(&self, topic: &str, payload: P) -> Result<Receipt, EmitError<P>> {
+        self.engine().emit(topic, payload, How::PLAIN)
+    }
+
+    /// Emits without ever waiting: a lane that would make the emitter wait refuses instead.
+    ///
+    /// # Errors
+    ///
+    /// As [`emit`](Self::emit); [`EmitError::Full`] where that would wait.
+    pub fn try_emit<P: Payload>(&self, topic: &str, payload: P) -> Result<Receipt, EmitError<P>> {
+        self.engine().emit(topic, payload, How { patience: Patience::Never, ..How::PLAIN })
+    }
+
+    /// Emits, waits for all handlers, and returns the outcome of each.
+    ///
+    /// Waits no longer than the builder's `wait_limit`; handlers that have not answered by then are counted as
+    /// unfinished and may still run.
+    ///
+    /// # Errors
+    ///
+    /// As [`emit`](Self::emit); [`EmitError::WouldDeadlock`] when a handler would wait for its own lane.
+    pub fn emit_and_wait<P: Payload>(&self, topic: &str, payload: P) -> Result<Report, EmitError<P>> {
+        self.event(topic, payload).emit_and_wait()
+    }
+
+    /// Begins an event with more to say: source, correlation, identity, time.
+    ///
+    /// ```
+    /// use nervebus::{Bus, json};
+    ///
+    /// let bus = Bus::builder().build()?;
+    /// bus.event("order.placed", json!({"id": 7})).source("shop").correlation_id("req-1").emit()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn event<'a, P: Payload>(&'a self, topic: &'a str, payload: P) -> Emission<'a, P> {
+        Emission::new(self, topic, payload)
+    }
+
+    /// Emits an event that was read from a log or from another system, with the identity and time it came with.
+    ///
+    /// # Errors
+    ///
+    /// As [`emit`](Self::emit), with the event's payload.
+    pub fn emit_record(&self, record: Record) -> Result<Receipt, EmitError<serde_json::Value>> {
+        let Record { event_type, payload, timestamp, event_id, source, correlation_id, .. } = record;
+        let mut emission = self.event(&event_type, payload);
+        if let Some(event_id) = event_id {
+            emission = emission.event_id(event_id);
+        }
+        if let Some(source) = source {
+            emission = emission.source(source);
+        }
+        if let Some(correlation_id) = correlation_id {
+            emission = emission.correlation_id(correlation_id);
+        }
+        if let Some(timestamp) = timestamp {
+            emission = emission.timestamp(timestamp);
+        }
+        emission.emit()
+    }
+
+    /// A handle that emits on one topic, faster: the name is looked up once, and the route is read from a snapshot.
+    ///
+    /// # Errors
+    ///
+    /// [`EmitError`] for a malformed name, or a new one when the bus has its limit of topics.
+    pub fn publisher(&self, topic: &str) -> Result<Publisher, EmitError<()>> {
+        Publisher::new(self, topic)
+    }
+
+    /// The dead letters.
+    pub fn dead_letters(&self) -> DeadLetters<'_> {
+        DeadLetters(&self.engine().dead_letters)
+    }
+
+    /// A snapshot of the bus at work.
+    pub fn stats(&self) -> Stats {
+        let audit = self.owner.audit.as_ref();
+        stats::stats(self.engine(), audit.map(|audit| (&*audit.path, &*audit.account)))
+    }
+
+    /// The books: every event and delivery, and what became of it.
+    pub fn ledger(&self) -> Ledger {
+        self.engine().ledger()
+    }
+
+    /// The audit log's file, if there is one.
+    pub fn audit_path(&self) -> Option<&Path> {
+        self.owner.audit.as_ref().map(|audit| &*audit.path)
+    }
+
+    /// Shuts the bus down: refuses new events, delivers what waits until the deadline, writes the audit log out, and
+    /// returns a written account.
+    ///
+    /// What is left when the deadline passes becomes dead letters with the reason `shutdown`. A handler that still
+    /// runs then is left to itself. Called again, it reports again. Called from inside a handler, it only closes the
+    /// bus and reports at once, for a handler cannot wait for itself.
+    pub fn shutdown(&self, deadline: Duration) -> ShutdownReport {
+        self.engine().shutdown(deadline)
+    }
+}
+
+/// A handle that does not keep its bus alive, for handlers that emit.
+///
+/// # Examples
+///
+/// ```
+/// use nervebus::{Bus, json};
+///
+/// let bus = Bus::builder().build()?;
+/// let weak = bus.downgrade();
+/// bus.subscribe("order.placed", move |event| {
+///     if let Some(bus) = weak.upgrade() {
+///         let _ = bus.emit("order.confirmed", json!({"id": event["id"]}));
+///     }
+/// })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct WeakBus {
+    owner: Weak<Owner>,
+}
+
+impl WeakBus {
+    /// The bus, unless its last handle was dropped.
+    pub fn upgrade(&self) -> Option<Bus> {
+        self.owner.upgrade().map(|owner| Bus { owner })
+    }
+}

@@ -1,0 +1,20 @@
+//! The way of an event from the emitter to its handlers, and the account of it.
+
+pub(crate) mod count;
+pub(crate) mod dead_letters;
+pub(crate) mod deliver;
+pub(crate) mod directory;
+pub(crate) mod emit;
+pub(crate) mod engine;
+pub(crate) mod envelope;
+pub(crate) mod handler;
+pub(crate) mod histogram;
+pub(crate) mod lane;
+pub(crate) mod ledger;
+pub(crate) mod report;
+pub(crate) mod room;
+pub(crate) mod shutdown;
+pub(crate) mod spill;
+pub(crate) mod subscription;
+pub(crate) mod timing;
+pub(crate) mod worker;

@@ -1,0 +1,135 @@
+//! What the threads of a bus share.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+use nervebus_core::gate::Gate;
+use nervebus_core::{LaneId, Reason};
+
+use crate::admission::name::NameRule;
+use crate::delivery::count::{STRIPES, Striped};
+use crate::delivery::dead_letters::{DeadLetterStore, Obituary};
+use crate::delivery::directory::Directory;
+use crate::delivery::envelope::Envelope;
+use crate::delivery::handler::HandlerError;
+use crate::delivery::lane::Queue;
+use crate::delivery::subscription::Subscription;
+use crate::event::OwnedEvent;
+
+/// The domain of the events that the bus emits itself.
+pub(crate) const SYSTEM: &str = "system.";
+
+/// The topic of the record of a failed handler.
+pub(crate) const HANDLER_ERROR: &str = "system.handler_error";
+
+/// How an emit ends; the exits of the gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub(crate) enum Exit {
+    Routed,
+    Unrouted,
+    Refused,
+}
+
+/// The account of handlers on emitters' threads.
+#[derive(Debug, Default)]
+pub(crate) struct InlineAccount {
+    pub(crate) routed: Striped,
+    pub(crate) handled: Striped,
+    pub(crate) failed: Striped,
+    pub(crate) cancelled: Striped,
+}
+
+/// What the threads of a bus share.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    /// Tells this bus from all others; the first half of every event id it makes.
+    pub(crate) bus: u64,
+    pub(crate) seq: AtomicU64,
+    pub(crate) gate: Gate<3, STRIPES>,
+    pub(crate) directory: Directory,
+    /// The lanes with a ring, by number; the first is the default one. `LaneId::INLINE` has none.
+    pub(crate) queues: Box<[Arc<Queue>]>,
+    /// A queue that gets every event whatever its topic: the audit log's.
+    pub(crate) tap: Option<Arc<Queue>>,
+    pub(crate) inline: InlineAccount,
+    pub(crate) dead_letters: DeadLetterStore,
+    /// Events that the bus emitted itself.
+    pub(crate) system: AtomicU64,
+    /// Such events that found no room.
+    pub(crate) system_lost: AtomicU64,
+    /// What a new topic's name is held to.
+    pub(crate) names: NameRule,
+    /// How deep inline handlers may emit inside each other.
+    pub(crate) max_depth: u32,
+    /// How long `emit_and_wait` waits at most.
+    pub(crate) wait_limit: Duration,
+    pub(crate) started: Instant,
+}
+
+impl Engine {
+    /// The queue of a lane; `None` for the inline lane.
+    #[inline]
+    pub(crate) fn queue(&self, lane: LaneId) -> Option<&Arc<Queue>> {
+        self.queues.get(usize::from(lane.get()).checked_sub(1)?)
+    }
+
+    /// The name of a lane, for people.
+    pub(crate) fn lane_name(&self, lane: LaneId) -> &str {
+        self.queue(lane).map_or("inline", |queue| &queue.name)
+    }
+
+    /// Makes dead letters and records of an event's failures.
+    #[cold]
+    pub(crate) fn bury(
+        &self,
+        envelope: Envelope,
+        topic: &str,
+        lane: &str,
+        failures: &[(Arc<Subscription>, Arc<HandlerError>)],
+    ) {
+        let event = OwnedEvent(Arc::new(envelope.keep(topic, self.bus)));
+        for (subscription, error) in failures {
+            let text = error.to_string();
+            // A record that cannot be handled makes no further record, or one bad handler of `system.*` would go on
+            // for ever.
+            if !topic.starts_with(SYSTEM) {
+                let record = failure_record(&event, lane, subscription, error.kind(), &text);
+                self.emit_system(HANDLER_ERROR, record, Some(&event));
+            }
+            let obituary = Obituary {
+                reason: Reason::HandlerError,
+                subscription: Some(subscription.id),
+                handler: Arc::clone(&subscription.name),
+                error: text,
+                attempts: 1,
+            };
+            self.dead_letters.push(event.clone(), obituary);
+        }
+    }
+}
+
+/// The payload of a `system.handler_error`.
+fn failure_record(
+    event: &OwnedEvent,
+    lane: &str,
+    subscription: &Subscription,
+    kind: &str,
+    error: &str,
+) -> serde_json::Value {
+    let event = event.as_event();
+    let mut id = String::new();
+    let _ = write!(id, "{}", event.id());
+    serde_json::json!({
+        "event_type": event.topic(),
+        "event_id": id,
+        "seq": event.seq(),
+        "handler": &*subscription.name,
+        "subscription": subscription.id.get(),
+        "lane": lane,
+        "error_type": kind,
+        "error": error,
+    })
+}

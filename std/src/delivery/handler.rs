@@ -1,0 +1,91 @@
+//! What a handler may return, and what its failure looks like.
+
+use std::any::Any;
+use std::error::Error;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::event::Event;
+
+/// What a handler may return: nothing, or a `Result` whose error can be boxed (`String`, `&str`, any error type).
+pub trait HandlerResult {
+    /// The error that the bus records.
+    ///
+    /// # Errors
+    ///
+    /// What the handler said.
+    fn into_result(self) -> Result<(), Box<dyn Error + Send + Sync>>;
+}
+
+impl HandlerResult for () {
+    fn into_result(self) -> Result<(), Box<dyn Error + Send + Sync>> {
+        Ok(())
+    }
+}
+
+impl<E: Into<Box<dyn Error + Send + Sync>>> HandlerResult for Result<(), E> {
+    fn into_result(self) -> Result<(), Box<dyn Error + Send + Sync>> {
+        self.map_err(Into::into)
+    }
+}
+
+/// How a handler failed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum HandlerError {
+    /// It returned an error.
+    Error(Box<dyn Error + Send + Sync>),
+    /// It panicked, with this message. The panic went no further.
+    Panic(String),
+}
+
+impl HandlerError {
+    /// `"error"` or `"panic"`: how records name the kind.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Error(_) => "error",
+            Self::Panic(_) => "panic",
+        }
+    }
+
+    fn from_panic(payload: &(dyn Any + Send)) -> Self {
+        let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        Self::Panic(text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into()))
+    }
+}
+
+impl fmt::Display for HandlerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Error(error) => error.fmt(f),
+            Self::Panic(message) => write!(f, "panicked: {message}"),
+        }
+    }
+}
+
+impl Error for HandlerError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Error(error) => Some(&**error),
+            Self::Panic(_) => None,
+        }
+    }
+}
+
+/// A handler as the bus keeps it.
+pub(crate) type Thunk = Box<dyn Fn(&Event<'_>) -> Result<(), HandlerError> + Send + Sync>;
+
+/// Wraps a user's closure: results become one type, and a panic becomes an error.
+pub(crate) fn thunk<F, R>(handler: F) -> Thunk
+where
+    F: Fn(&Event<'_>) -> R + Send + Sync + 'static,
+    R: HandlerResult,
+{
+    Box::new(move |event| {
+        // Unwind safety: what a panic leaves half-done is the handler's own state, which the bus never looks at.
+        match catch_unwind(AssertUnwindSafe(|| handler(event).into_result())) {
+            Ok(result) => result.map_err(HandlerError::Error),
+            Err(payload) => Err(HandlerError::from_panic(&*payload)),
+        }
+    })
+}

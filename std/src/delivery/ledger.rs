@@ -1,0 +1,269 @@
+//! The ledger: every event and every delivery, and what became of it.
+
+use std::fmt;
+
+use nervebus_core::SubscriptionId;
+use serde::Serialize;
+
+use crate::delivery::count;
+use crate::delivery::engine::{Engine, Exit};
+use crate::delivery::lane::Queue;
+
+/// The deliveries of one lane: events times handlers.
+///
+/// `routed = handled + failed + timed_out + dropped + expired + cancelled + pending`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Account {
+    /// Taken on.
+    pub routed: u64,
+    /// The handler succeeded.
+    pub handled: u64,
+    /// The handler returned an error or panicked; each is a dead letter.
+    pub failed: u64,
+    /// The handler did not return in time. Always 0 today: handlers have no timeout yet.
+    pub timed_out: u64,
+    /// Given up by the lane's overflow policy, by a refusal after others had taken the event, or by a shutdown.
+    pub dropped: u64,
+    /// Too old when its turn came. Always 0 today: events have no time to live yet.
+    pub expired: u64,
+    /// The handler was unsubscribed between the emit and its turn.
+    pub cancelled: u64,
+    /// Waiting in the ring or in the worker's hands: what is left of `routed`. Negative only if the books are wrong.
+    pub pending: i64,
+}
+
+impl Account {
+    fn settle(mut self) -> Self {
+        let ended = self.handled + self.failed + self.timed_out + self.dropped + self.expired + self.cancelled;
+        self.pending = self.routed.cast_signed().wrapping_sub(ended.cast_signed());
+        self
+    }
+}
+
+/// The account of one lane.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct LaneAccount {
+    /// The lane's name; `inline` for handlers on emitters' threads, `audit` for the audit log.
+    pub name: String,
+    /// Its deliveries.
+    pub deliveries: Account,
+    /// Events waiting in its ring or in its worker's hands, counted by the ring's positions and not by `deliveries`.
+    pub pending_events: u64,
+    /// Events dropped.
+    pub dropped_events: u64,
+}
+
+/// The account of one subscription.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct SubscriptionAccount {
+    /// Which one.
+    pub id: u64,
+    /// The name of its handler.
+    pub handler: String,
+    /// Its pattern.
+    pub pattern: String,
+    /// Calls that succeeded.
+    pub handled: u64,
+    /// Calls that failed.
+    pub failed: u64,
+}
+
+impl SubscriptionAccount {
+    /// The subscription's identity.
+    pub fn subscription(&self) -> SubscriptionId {
+        SubscriptionId::new(self.id)
+    }
+}
+
+/// The books of a bus; see [`Bus::ledger`](crate::Bus::ledger).
+///
+/// Two sets of books are kept by different hands. Emitters count what they take on, before they do it; workers count
+/// what has ended, after it has. Rings count what is inside by their own positions. [`balanced`](Self::balanced) holds
+/// one against the other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Ledger {
+    /// Calls of `emit` in all its forms: `emitted = routed + unrouted + refused + emitting`.
+    pub emitted: u64,
+    /// Emits that somebody was subscribed to.
+    pub routed: u64,
+    /// Emits that nobody was subscribed to.
+    pub unrouted: u64,
+    /// Emits that failed.
+    pub refused: u64,
+    /// Emits under way at this moment.
+    pub emitting: u64,
+    /// Events that the bus emitted itself, such as `system.handler_error`; not in `emitted`, but their deliveries are
+    /// in the lanes' accounts.
+    pub system: u64,
+    /// Events of the bus's own that found no room.
+    pub system_lost: u64,
+    /// The lanes: `inline` first, `audit` last if there is one.
+    pub lanes: Vec<LaneAccount>,
+    /// Today's subscriptions. Calls of handlers that were unsubscribed are in their lane's account only.
+    pub subscriptions: Vec<SubscriptionAccount>,
+}
+
+/// What does not add up in a ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Imbalance {
+    /// More emits have ended than began, or some have not ended though none is under way.
+    Emits {
+        /// Emits begun.
+        emitted: u64,
+        /// Emits ended.
+        ended: u64,
+    },
+    /// A lane's deliveries and its ring disagree.
+    Lane {
+        /// Which lane.
+        lane: String,
+        /// Deliveries that have no outcome.
+        pending: i64,
+        /// Events in the ring or in the worker's hands.
+        pending_events: u64,
+    },
+}
+
+impl fmt::Display for Imbalance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Emits { emitted, ended } => write!(f, "{emitted} events were emitted, but {ended} emits ended"),
+            Self::Lane { lane, pending, pending_events } => {
+                write!(f, "lane {lane:?} has {pending} deliveries without outcome and {pending_events} events pending")
+            }
+        }
+    }
+}
+
+impl Ledger {
+    /// Whether everything adds up. At a quiet moment (no emit under way, nothing pending) this is exact; while events
+    /// are moving, it only fails for what can never be right.
+    pub fn balanced(&self) -> bool {
+        self.imbalance().is_none()
+    }
+
+    /// The first thing that does not add up.
+    pub fn imbalance(&self) -> Option<Imbalance> {
+        let ended = self.routed + self.unrouted + self.refused;
+        if self.emitted != ended + self.emitting {
+            return Some(Imbalance::Emits { emitted: self.emitted, ended });
+        }
+        let quiet = self.emitting == 0 && self.lanes.iter().all(|lane| lane.pending_events == 0);
+        let wrong = |lane: &&LaneAccount| lane.deliveries.pending < 0 || (quiet && lane.deliveries.pending != 0);
+        self.lanes.iter().find(wrong).map(|lane| Imbalance::Lane {
+            lane: lane.name.clone(),
+            pending: lane.deliveries.pending,
+            pending_events: lane.pending_events,
+        })
+    }
+
+    /// The sum of all handlers' deliveries; the audit log's are not among them.
+    pub fn deliveries(&self) -> Account {
+        let handlers = self.lanes.iter().filter(|lane| lane.name != AUDIT);
+        handlers.fold(Account::default(), |mut sum, LaneAccount { deliveries: lane, .. }| {
+            sum.routed += lane.routed;
+            sum.handled += lane.handled;
+            sum.failed += lane.failed;
+            sum.timed_out += lane.timed_out;
+            sum.dropped += lane.dropped;
+            sum.expired += lane.expired;
+            sum.cancelled += lane.cancelled;
+            sum.pending += lane.pending;
+            sum
+        })
+    }
+}
+
+impl fmt::Display for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { emitted, routed, unrouted, refused, emitting, system, .. } = self;
+        write!(f, "emitted {emitted} = routed {routed} + unrouted {unrouted} + refused {refused}")?;
+        writeln!(f, " + under way {emitting}; {system} of the bus's own")?;
+        for LaneAccount { name, deliveries: of, .. } in &self.lanes {
+            write!(f, "{name}: routed {} = handled {} + failed {}", of.routed, of.handled, of.failed)?;
+            write!(f, " + dropped {} + cancelled {}", of.dropped, of.cancelled)?;
+            writeln!(f, " + pending {}", of.pending)?;
+        }
+        match self.imbalance() {
+            None => write!(f, "balanced"),
+            Some(imbalance) => write!(f, "NOT BALANCED: {imbalance}"),
+        }
+    }
+}
+
+/// The name of the audit log's lane.
+pub(crate) const AUDIT: &str = "audit";
+
+impl Engine {
+    /// Reads the books. Ends are read before beginnings, so that no reading shows more ends than beginnings; and until
+    /// two readings agree, so that a quiet bus is seen as quiet.
+    pub(crate) fn ledger(&self) -> Ledger {
+        const READINGS: usize = 4;
+        let mut last = self.read_books();
+        for _ in 0..READINGS {
+            let again = self.read_books();
+            if again == last {
+                break;
+            }
+            last = again;
+        }
+        last
+    }
+
+    fn read_books(&self) -> Ledger {
+        let subscriptions = self.directory.subscriptions();
+        let lanes = std::iter::once(self.inline_account())
+            .chain(self.queues.iter().chain(&self.tap).map(|queue| queue_account(queue)))
+            .collect();
+        let [routed, unrouted, left] =
+            [Exit::Routed, Exit::Unrouted, Exit::Refused].map(|exit| self.gate.left(exit as usize) as u64);
+        let turned_away = self.gate.turned_away() as u64;
+        let emitted = self.gate.entered() as u64 + turned_away;
+        let refused = left + turned_away;
+        Ledger {
+            emitted,
+            routed,
+            unrouted,
+            refused,
+            emitting: emitted.saturating_sub(routed + unrouted + refused),
+            system: count::read(&self.system),
+            system_lost: count::read(&self.system_lost),
+            lanes,
+            subscriptions: subscriptions
+                .iter()
+                .map(|subscription| SubscriptionAccount {
+                    id: subscription.id.get(),
+                    handler: subscription.name.to_string(),
+                    pattern: subscription.pattern.to_string(),
+                    handled: count::read(&subscription.handled),
+                    failed: count::read(&subscription.failed),
+                })
+                .collect(),
+        }
+    }
+
+    fn inline_account(&self) -> LaneAccount {
+        let of = &self.inline;
+        let (handled, failed, cancelled) = (of.handled.sum(), of.failed.sum(), of.cancelled.sum());
+        let deliveries = Account { handled, failed, cancelled, routed: of.routed.sum(), ..Account::default() }.settle();
+        // Inline deliveries are pending exactly while their emit is under way.
+        LaneAccount { name: "inline".into(), deliveries, pending_events: 0, dropped_events: 0 }
+    }
+}
+
+fn queue_account(queue: &Queue) -> LaneAccount {
+    let of = &queue.outcomes;
+    let [handled, failed, dropped, cancelled] = [&of.handled, &of.failed, &of.dropped, &of.cancelled].map(count::read);
+    let dropped_events = count::read(&queue.dropped_events);
+    let pending_events = queue.pending_events();
+    // What was taken back is read last but one: it must not be newer than what it is taken from.
+    let retracted = count::read(&queue.retracted);
+    let routed = queue.routed.sum().saturating_sub(retracted);
+    let deliveries = Account { routed, handled, failed, dropped, cancelled, ..Account::default() }.settle();
+    LaneAccount { name: queue.name.to_string(), deliveries, pending_events, dropped_events }
+}

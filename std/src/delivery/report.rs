@@ -1,0 +1,134 @@
+//! Waiting for the handlers of one event: the waiter and what it reports.
+
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use nervebus_core::SubscriptionId;
+
+use crate::delivery::handler::HandlerError;
+use crate::platform::clock;
+use crate::receipt::Receipt;
+
+/// What became of one handler's call.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// Which subscription.
+    pub subscription: SubscriptionId,
+    /// The name of its handler.
+    pub handler: Arc<str>,
+    /// Whether it succeeded, or what it failed with.
+    pub result: Result<(), Arc<HandlerError>>,
+}
+
+/// What became of an event whose emitter waited for it; see [`Bus::emit_and_wait`](crate::Bus::emit_and_wait).
+#[derive(Debug, Clone)]
+#[must_use = "a report says which handlers failed"]
+pub struct Report {
+    /// What `emit` would have returned.
+    pub receipt: Receipt,
+    /// One outcome for each handler that was called: inline ones first, then lane by lane, by priority within each.
+    pub outcomes: Vec<Outcome>,
+    /// Handlers that were not called: dropped with a full lane, unsubscribed meanwhile, or left over by a shutdown.
+    pub not_delivered: usize,
+    /// Handlers that had not answered when the wait limit passed. They may still run.
+    pub unfinished: usize,
+}
+
+impl Report {
+    /// Whether every handler was called and succeeded.
+    pub fn all_handled(&self) -> bool {
+        self.not_delivered == 0 && self.unfinished == 0 && self.outcomes.iter().all(|outcome| outcome.result.is_ok())
+    }
+
+    /// The outcomes that are failures.
+    pub fn failures(&self) -> impl Iterator<Item = &Outcome> {
+        self.outcomes.iter().filter(|outcome| outcome.result.is_err())
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let failed = self.failures().count();
+        write!(f, "{} handled, {failed} failed", self.outcomes.len() - failed)?;
+        write!(f, ", {} not delivered, {} unfinished", self.not_delivered, self.unfinished)
+    }
+}
+
+/// Where the outcomes of one event come together.
+#[derive(Debug, Default)]
+pub(crate) struct Waiter {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    outcomes: Vec<Outcome>,
+    /// Deliveries that have neither an outcome nor been given up.
+    open: usize,
+    not_delivered: usize,
+}
+
+impl Waiter {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds the outcomes of an inline dispatch.
+    pub(crate) fn add(&self, outcomes: Vec<Outcome>, not_delivered: usize) {
+        let mut state = self.lock();
+        state.outcomes.extend(outcomes);
+        state.not_delivered += not_delivered;
+    }
+
+    /// A right to report on `expected` deliveries of one lane.
+    pub(crate) fn ticket(self: &Arc<Self>, expected: usize) -> Ticket {
+        self.lock().open += expected;
+        Ticket { waiter: Arc::clone(self), expected }
+    }
+
+    /// Waits until every ticket has reported or the deadline has passed.
+    pub(crate) fn wait(&self, deadline: Instant, receipt: Receipt) -> Report {
+        let mut state = self.lock();
+        loop {
+            let left = clock::until(deadline);
+            if state.open == 0 || left.is_zero() {
+                let (not_delivered, unfinished) = (state.not_delivered, state.open);
+                return Report { receipt, outcomes: std::mem::take(&mut state.outcomes), not_delivered, unfinished };
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+/// Travels with the event. Dropped without a report, it says that its deliveries will not happen.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    waiter: Arc<Waiter>,
+    expected: usize,
+}
+
+impl Ticket {
+    pub(crate) fn report(mut self, outcomes: Vec<Outcome>) {
+        let expected = std::mem::take(&mut self.expected);
+        let mut state = self.waiter.lock();
+        state.open = state.open.saturating_sub(expected);
+        state.not_delivered += expected.saturating_sub(outcomes.len());
+        state.outcomes.extend(outcomes);
+        drop(state);
+        self.waiter.changed.notify_all();
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if self.expected > 0 {
+            let mut state = self.waiter.lock();
+            state.open = state.open.saturating_sub(self.expected);
+            state.not_delivered += self.expected;
+            drop(state);
+            self.waiter.changed.notify_all();
+        }
+    }
+}

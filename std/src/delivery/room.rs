@@ -1,0 +1,68 @@
+//! How emitters wait for room in a full lane.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Instant;
+
+use crate::platform::{clock, threads};
+
+/// How often an emitter looks again before it goes to sleep: a worker frees a slot in well under a microsecond.
+const SPINS: usize = 64;
+
+/// A place to sleep for emitters that found a lane full.
+///
+/// The sleepers' side of the protocol in [`Doorbell`](nervebus_core::wait::Doorbell), for many sleepers: count
+/// yourself in, look once more by a read-modify-write of the ring's head, sleep. A worker that pops looks at the count.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    waiting: AtomicUsize,
+    bed: Mutex<()>,
+    freed: Condvar,
+}
+
+impl Room {
+    /// Waits until `has_room` says so or the deadline has passed; says which. May return early.
+    pub(crate) fn wait(&self, has_room: impl Fn() -> bool, deadline: Option<Instant>) -> bool {
+        for _ in 0..SPINS {
+            std::hint::spin_loop();
+            if has_room() {
+                return true;
+            }
+        }
+        threads::yield_now();
+        let bed = self.bed.lock().unwrap_or_else(PoisonError::into_inner);
+        // Relaxed: `has_room` is the read-modify-write that orders this count against the worker's look at it.
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let in_time = if has_room() {
+            true
+        } else {
+            match deadline.map(clock::until) {
+                None => {
+                    drop(self.freed.wait(bed).unwrap_or_else(PoisonError::into_inner));
+                    true
+                }
+                Some(left) if left.is_zero() => false,
+                Some(left) => {
+                    drop(self.freed.wait_timeout(bed, left).unwrap_or_else(PoisonError::into_inner));
+                    true
+                }
+            }
+        };
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        in_time
+    }
+
+    /// Whether anybody sleeps here. One relaxed load: the pop before it orders it.
+    #[inline]
+    pub(crate) fn has_sleepers(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// Wakes all who sleep.
+    #[cold]
+    pub(crate) fn wake(&self) {
+        // Taking the lock makes sure that whoever has counted itself in is asleep by now, or has seen the room.
+        drop(self.bed.lock().unwrap_or_else(PoisonError::into_inner));
+        self.freed.notify_all();
+    }
+}

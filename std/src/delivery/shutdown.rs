@@ -1,0 +1,149 @@
+//! Shutting down: nothing more in, everything inside out, and an account of what was left.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nervebus_core::Reason;
+use serde::Serialize;
+
+use crate::context;
+use crate::delivery::count;
+use crate::delivery::dead_letters::Obituary;
+use crate::delivery::engine::Engine;
+use crate::delivery::lane::Queue;
+use crate::delivery::ledger::Ledger;
+use crate::event::OwnedEvent;
+use crate::platform::clock;
+use crate::platform::threads::poll_until;
+
+/// What a shutdown left of one lane.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct LaneReport {
+    /// The lane's name.
+    pub name: String,
+    /// Deliveries that succeeded, in the bus's whole life.
+    pub handled: u64,
+    /// Deliveries that failed, in the bus's whole life.
+    pub failed: u64,
+    /// Events that nobody got to by the deadline. They are dead letters now, except in the audit lane.
+    pub left: u64,
+    /// Whether the worker was still busy when the deadline passed. It is left to itself: its handler cannot be stopped.
+    pub abandoned: bool,
+}
+
+/// The written account of a shutdown; see [`Bus::shutdown`](crate::Bus::shutdown).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// Whether everything that was emitted has been delivered, and the audit log written, within the deadline.
+    pub drained: bool,
+    /// Deliveries that succeeded, in the bus's whole life.
+    pub handled: u64,
+    /// Deliveries that failed, in the bus's whole life.
+    pub failed: u64,
+    /// Events that nobody got to, over all lanes but audit.
+    pub left: u64,
+    /// Lane by lane; `audit` last if there is one.
+    pub lanes: Vec<LaneReport>,
+    /// The books at the end.
+    pub ledger: Ledger,
+}
+
+impl fmt::Display for ShutdownReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let how = if self.drained { "drained" } else { "not drained" };
+        write!(f, "{how}: {} handled, {} failed, {} left", self.handled, self.failed, self.left)?;
+        for lane in self.lanes.iter().filter(|lane| lane.left > 0 || lane.abandoned) {
+            let busy = if lane.abandoned { ", its worker still busy" } else { "" };
+            write!(f, "; lane {:?}: {} left{busy}", lane.name, lane.left)?;
+        }
+        Ok(())
+    }
+}
+
+impl Engine {
+    /// Lets no more events and subscriptions in. Harmless when repeated.
+    pub(crate) fn close(&self) {
+        self.directory.close();
+        self.gate.close();
+    }
+
+    /// Shuts down by the deadline. On a worker's own thread it only closes: a worker cannot wait for itself.
+    pub(crate) fn shutdown(&self, deadline: Duration) -> ShutdownReport {
+        self.close();
+        if context::lane_of(self.bus).is_some() || context::depth() > 0 {
+            self.queues.iter().for_each(|queue| queue.close());
+            return self.shutdown_report();
+        }
+        let end = clock::after(deadline);
+        // The audit log comes last, for it records what the handlers of the other lanes do; it gets a share of the
+        // deadline that slow handlers cannot eat up.
+        let handlers_end = if self.tap.is_some() { clock::after(deadline - deadline / 8) } else { end };
+        // Emitters that are inside finish what they began; when nobody is, closing the rings cuts nobody short.
+        poll_until(handlers_end, || self.gate.is_quiet());
+        // Handlers may still cause records, on any lane; when nothing is pending anywhere, nothing can.
+        poll_until(handlers_end, || self.is_idle());
+        self.queues.iter().for_each(|queue| queue.close());
+        for queue in &self.queues {
+            self.end(queue, handlers_end);
+        }
+        if let Some(tap) = &self.tap {
+            tap.close();
+            self.end(tap, end);
+        }
+        self.shutdown_report()
+    }
+
+    /// Whether no lane has anything to do. Events that went from lane to lane while we looked change the number of
+    /// those that came in, and make us look again.
+    fn is_idle(&self) -> bool {
+        let came_in = || -> u64 { self.queues.iter().map(|queue| queue.came_in()).sum() };
+        let before = came_in();
+        self.queues.iter().all(|queue| queue.pending_events() == 0) && came_in() == before
+    }
+
+    /// Waits for a closed lane's worker, and takes what it has not got to by the deadline.
+    fn end(&self, queue: &Arc<Queue>, deadline: Instant) {
+        if queue.ended.wait_until(deadline) {
+            return;
+        }
+        while let Ok(envelope) = queue.ring.pop() {
+            count::add(&queue.left, 1);
+            queue.count_dropped(&envelope);
+            count::add(&queue.finished, 1);
+            let is_tap = self.tap.as_ref().is_some_and(|tap| Arc::ptr_eq(tap, queue));
+            if let (false, Some(topic)) = (is_tap, self.directory.by_id(envelope.topic)) {
+                let event = OwnedEvent(Arc::new(envelope.keep(&topic.name, self.bus)));
+                let error = format!("the bus shut down before lane {:?} got to it", queue.name);
+                let handler = Arc::from(&*queue.name);
+                let reason = Reason::Shutdown;
+                self.dead_letters.push(event, Obituary { reason, subscription: None, handler, error, attempts: 0 });
+            }
+        }
+    }
+
+    fn shutdown_report(&self) -> ShutdownReport {
+        let ledger = self.ledger();
+        let queues = self.queues.iter().chain(&self.tap);
+        let lanes: Vec<LaneReport> = queues
+            .map(|queue| LaneReport {
+                name: queue.name.to_string(),
+                handled: count::read(&queue.outcomes.handled),
+                failed: count::read(&queue.outcomes.failed),
+                left: count::read(&queue.left),
+                abandoned: !queue.ended.is_open(),
+            })
+            .collect();
+        let deliveries = ledger.deliveries();
+        ShutdownReport {
+            drained: ledger.emitting == 0 && lanes.iter().all(|lane| lane.left == 0 && !lane.abandoned),
+            handled: deliveries.handled,
+            failed: deliveries.failed,
+            left: lanes.iter().take(self.queues.len()).map(|lane| lane.left).sum(),
+            lanes,
+            ledger,
+        }
+    }
+}

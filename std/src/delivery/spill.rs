@@ -1,0 +1,56 @@
+//! Where a lane's own records wait when its ring is full.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::delivery::count;
+use crate::delivery::envelope::Envelope;
+
+/// How many of the bus's own events may wait beside a full ring.
+const CAPACITY: usize = 4096;
+
+/// A bounded side room of a lane for events that the bus emits itself.
+///
+/// A worker whose handler fails must leave a record, and must not wait for room in a ring: the ring may be its own, or
+/// its worker may wait for this one. So such an event steps aside, and the lane's worker takes it after the event in
+/// hand. Empty, this costs a worker one load an event.
+#[derive(Debug, Default)]
+pub(crate) struct Spill {
+    occupied: AtomicBool,
+    events: Mutex<VecDeque<Envelope>>,
+    /// Events that ever came in here; they are not among the ring's pushes.
+    pub(crate) taken_in: AtomicU64,
+}
+
+impl Spill {
+    /// Takes an event in, or gives it back when there is no room here either. The caller wakes the worker.
+    #[cold]
+    pub(crate) fn push(&self, envelope: Envelope) -> Result<(), Box<Envelope>> {
+        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        if events.len() >= CAPACITY {
+            return Err(Box::new(envelope));
+        }
+        events.push_back(envelope);
+        count::add(&self.taken_in, 1);
+        // Release pairs with the Acquire in `pop`; waking the worker orders it as well.
+        self.occupied.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// The oldest event, if there is one.
+    #[inline]
+    pub(crate) fn pop(&self) -> Option<Envelope> {
+        // Acquire pairs with the Release in `push`.
+        if self.occupied.load(Ordering::Acquire) { self.pop_locked() } else { None }
+    }
+
+    #[cold]
+    fn pop_locked(&self) -> Option<Envelope> {
+        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        let oldest = events.pop_front();
+        // Relaxed: the lock orders it against `push`.
+        self.occupied.store(!events.is_empty(), Ordering::Relaxed);
+        oldest
+    }
+}

@@ -1,0 +1,125 @@
+//! The thread behind a lane: takes events out of the ring and delivers them.
+
+use std::sync::Arc;
+
+use nervebus_core::ring::PopError;
+
+use crate::context;
+use crate::delivery::count;
+use crate::delivery::deliver::{Delivered, deliver};
+use crate::delivery::directory::{RouteCache, TopicState};
+use crate::delivery::engine::Engine;
+use crate::delivery::envelope::{Envelope, TopicId};
+use crate::delivery::lane::Queue;
+use crate::event::Event;
+use crate::platform::threads;
+
+/// How often an idle worker looks again before it lets others run, and before it goes to sleep.
+const SPINS: u32 = 64;
+const YIELDS: u32 = 8;
+
+/// Runs until the lane is closed and drained.
+pub(crate) fn run(engine: &Arc<Engine>, queue: &Arc<Queue>) {
+    context::become_worker(engine.bus, queue.id);
+    let mut topics = Topics::default();
+    consume(queue, |envelope| handle(engine, queue, &mut topics, envelope));
+    queue.ended.open();
+}
+
+/// Takes events out of a lane's ring, sleeping while there are none, until it is closed and drained.
+pub(crate) fn consume(queue: &Queue, mut take: impl FnMut(Envelope)) {
+    let mut idle = 0;
+    loop {
+        if let Some(envelope) = queue.spill.pop() {
+            take(envelope);
+        }
+        match queue.ring.pop() {
+            Ok(envelope) => {
+                idle = 0;
+                queue.after_pop();
+                take(envelope);
+            }
+            Err(PopError::Closed) => break,
+            Err(PopError::Empty) => idle = rest(queue, idle),
+        }
+    }
+    // Between closing and here, a record of the lane's last failures may have stepped aside.
+    while let Some(envelope) = queue.spill.pop() {
+        take(envelope);
+    }
+}
+
+/// Waits a little longer each time: spins, yields, sleeps. Returns how idle the worker is now.
+pub(crate) fn rest(queue: &Queue, idle: u32) -> u32 {
+    if idle < SPINS {
+        std::hint::spin_loop();
+    } else if idle < SPINS + YIELDS {
+        threads::yield_now();
+    } else {
+        queue.bell.arm();
+        if queue.ring.has_arrivals() {
+            queue.bell.disarm();
+            // Something was claimed and is about to be published.
+            threads::yield_now();
+            return SPINS;
+        }
+        threads::park();
+        queue.bell.disarm();
+        return 0;
+    }
+    idle + 1
+}
+
+/// What a worker remembers of the topics it has seen, so that an event costs no lookup and no shared counter.
+#[derive(Debug, Default)]
+struct Topics {
+    seen: Vec<Option<Seen>>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    topic: Arc<TopicState>,
+    route: RouteCache,
+}
+
+impl Topics {
+    fn get(&mut self, engine: &Engine, id: TopicId) -> Option<&mut Seen> {
+        let index = id as usize;
+        if index >= self.seen.len() {
+            self.seen.resize_with(index + 1, || None);
+        }
+        let seen = self.seen.get_mut(index)?;
+        if seen.is_none() {
+            *seen = engine.directory.by_id(id).map(|topic| Seen { route: topic.route_cache(), topic });
+        }
+        seen.as_mut()
+    }
+}
+
+fn handle(engine: &Arc<Engine>, queue: &Queue, topics: &mut Topics, mut envelope: Envelope) {
+    let Some(Seen { topic, route }) = topics.get(engine, envelope.topic) else {
+        // Topics are never forgotten while the bus lives.
+        return;
+    };
+    let ticket = envelope.ticket.take();
+    let delivered = {
+        let event = Event { envelope: &envelope, topic: &topic.name, bus: engine.bus };
+        let entries = route.load().lane(queue.id);
+        // Who subscribed after the emit does not get this event, though the route has them by now.
+        let entries = entries.iter().filter(|entry| entry.since <= event.envelope.version);
+        deliver(entries, &event, ticket.is_some())
+    };
+    let called = delivered.handled + delivered.failures.len();
+    let Delivered { handled, failures, outcomes, .. } = delivered;
+    let expected = u64::from(envelope.expected);
+    if !failures.is_empty() {
+        engine.bury(envelope, &topic.name, &queue.name, &failures);
+    }
+    count::add(&queue.outcomes.handled, handled as u64);
+    count::add(&queue.outcomes.failed, failures.len() as u64);
+    count::add(&queue.outcomes.cancelled, expected.saturating_sub(called as u64));
+    count::add(&queue.finished, 1);
+    if let Some(ticket) = ticket {
+        ticket.report(outcomes);
+    }
+}

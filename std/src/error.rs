@@ -1,0 +1,221 @@
+//! What can go wrong when a bus is built, subscribed to or emitted on.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Why a bus could not be built. Nothing was started.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// A number is outside its range.
+    OutOfRange {
+        /// Which setting, for example `lane "io".capacity`.
+        field: String,
+        /// What was asked for.
+        value: u64,
+        /// The smallest value allowed.
+        min: u64,
+        /// The largest value allowed.
+        max: u64,
+    },
+    /// A wait is outside its range.
+    WaitOutOfRange {
+        /// Which setting.
+        field: String,
+        /// What was asked for.
+        value: Duration,
+        /// The longest wait allowed; the shortest is more than zero.
+        max: Duration,
+    },
+    /// A lane's name is empty, too long, or has characters that a thread's name cannot have.
+    LaneName {
+        /// The name.
+        name: String,
+    },
+    /// Two lanes have the same name.
+    DuplicateLane {
+        /// The name.
+        name: String,
+    },
+    /// The audit log cannot be opened for appending.
+    Audit {
+        /// The file asked for.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The system would not start a worker thread.
+    Thread {
+        /// The lane the thread was for.
+        lane: String,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OutOfRange { field, value, min, max } => {
+                write!(f, "{field} is {value}, outside its range {min}..={max}")
+            }
+            Self::WaitOutOfRange { field, value, max } => {
+                write!(f, "{field} is {value:?}, outside its range: more than zero, at most {max:?}")
+            }
+            Self::LaneName { name } => {
+                write!(f, "lane name {name:?} is not 1 to 32 letters, digits, '-', '_' or '.'")
+            }
+            Self::DuplicateLane { name } => write!(f, "lane {name:?} is defined twice"),
+            Self::Audit { path, error } => write!(f, "cannot append to the audit log {path:?}: {error}"),
+            Self::Thread { lane, error } => write!(f, "cannot start the worker of lane {lane:?}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for BuildError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Audit { error, .. } | Self::Thread { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// Why a subscription was refused. Nothing changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SubscribeError {
+    /// The pattern breaks the grammar.
+    InvalidPattern {
+        /// Which rule it breaks, and where.
+        rule: String,
+    },
+    /// There is no lane of this name.
+    UnknownLane {
+        /// The name asked for.
+        lane: String,
+        /// The lanes there are.
+        known: Vec<String>,
+    },
+    /// The bus has as many subscriptions as it may have.
+    TooManySubscriptions {
+        /// How many that is.
+        limit: usize,
+    },
+    /// The pattern names a new topic, and the bus has as many topics as it may have.
+    TooManyTopics {
+        /// How many that is.
+        limit: usize,
+    },
+    /// The bus is shutting down.
+    Closed,
+}
+
+impl fmt::Display for SubscribeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidPattern { rule } => f.write_str(rule),
+            Self::UnknownLane { lane, known } => write!(f, "there is no lane {lane:?}; there are {known:?}"),
+            Self::TooManySubscriptions { limit } => write!(f, "the bus has its limit of {limit} subscriptions"),
+            Self::TooManyTopics { limit } => write!(f, "the bus has its limit of {limit} topics"),
+            Self::Closed => f.write_str("the bus is shutting down"),
+        }
+    }
+}
+
+impl std::error::Error for SubscribeError {}
+
+/// Why an event was refused. No handler has seen it; it is counted as refused; the payload comes back.
+#[non_exhaustive]
+pub enum EmitError<P> {
+    /// The topic's name breaks a rule.
+    InvalidTopic {
+        /// Which rule it breaks, and where.
+        rule: String,
+        /// What was to be emitted.
+        payload: P,
+    },
+    /// A lane is full, and it rejects what it has no room for (or the emitter would not or could not wait).
+    Full {
+        /// Which lane.
+        lane: String,
+        /// What was to be emitted.
+        payload: P,
+    },
+    /// The topic is new, and the bus has as many topics as it may have.
+    TooManyTopics {
+        /// How many that is.
+        limit: usize,
+        /// What was to be emitted.
+        payload: P,
+    },
+    /// Inline handlers have emitted inside each other as deep as they may.
+    TooDeep {
+        /// How deep that is.
+        limit: u32,
+        /// What was to be emitted.
+        payload: P,
+    },
+    /// A handler wants to wait for its own lane, which cannot go on before the handler returns.
+    WouldDeadlock {
+        /// Which lane.
+        lane: String,
+        /// What was to be emitted.
+        payload: P,
+    },
+    /// The bus is shutting down.
+    Closed {
+        /// What was to be emitted.
+        payload: P,
+    },
+}
+
+impl<P> EmitError<P> {
+    /// What was to be emitted.
+    pub fn into_payload(self) -> P {
+        match self {
+            Self::InvalidTopic { payload, .. }
+            | Self::Full { payload, .. }
+            | Self::TooManyTopics { payload, .. }
+            | Self::TooDeep { payload, .. }
+            | Self::WouldDeadlock { payload, .. }
+            | Self::Closed { payload } => payload,
+        }
+    }
+
+    /// Whether trying again later may help.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Full { .. })
+    }
+
+    /// Whether the bus takes no more events.
+    pub fn is_closed(&self) -> bool {
+        matches!(self, Self::Closed { .. })
+    }
+}
+
+impl<P> fmt::Display for EmitError<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidTopic { rule, .. } => f.write_str(rule),
+            Self::Full { lane, .. } => write!(f, "lane {lane:?} is full"),
+            Self::TooManyTopics { limit, .. } => write!(f, "the bus has its limit of {limit} topics"),
+            Self::TooDeep { limit, .. } => write!(f, "inline handlers emit more than {limit} levels deep"),
+            Self::WouldDeadlock { lane, .. } => {
+                write!(f, "a handler of lane {lane:?} cannot wait for handlers of that lane")
+            }
+            Self::Closed { .. } => f.write_str("the bus is shutting down"),
+        }
+    }
+}
+
+impl<P> fmt::Debug for EmitError<P> {
+    /// The rule that was broken; never the payload, which may hold what no log should.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EmitError({self})")
+    }
+}
+
+impl<P> std::error::Error for EmitError<P> {}

@@ -1,0 +1,152 @@
+//! What handlers see of an event, and what is kept of one.
+
+use std::fmt;
+use std::ops::Index;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::delivery::envelope::{Envelope, Kept};
+
+/// An event as a handler sees it: a view that lives as long as the call.
+///
+/// `event["field"]` reads the payload as JSON (`null` for what is not there); [`payload_as`](Self::payload_as) reads it
+/// as the Rust value that was emitted. To keep an event, call [`to_owned`](Self::to_owned).
+///
+/// # Cost
+///
+/// Looking at topic, sequence, source and ids is free. The JSON view of a payload that was emitted as a Rust type is
+/// made when it is first asked for, once for each event (once for all lanes, when several share it).
+///
+/// # Examples
+///
+/// ```
+/// use nervebus::{Bus, json};
+///
+/// let bus = Bus::builder().build()?;
+/// bus.on("user.login").inline().handle(|event| {
+///     assert_eq!(event.topic(), "user.login");
+///     assert_eq!(event["username"], "alice");
+///     assert!(event["password"].is_null());
+/// })?;
+/// bus.emit("user.login", json!({"username": "alice"}))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy)]
+pub struct Event<'a> {
+    pub(crate) envelope: &'a Envelope,
+    pub(crate) topic: &'a str,
+    pub(crate) bus: u64,
+}
+
+impl<'a> Event<'a> {
+    /// The name under which the event was emitted.
+    pub fn topic(&self) -> &'a str {
+        self.topic
+    }
+
+    /// The number of the event on its bus: later emits have higher numbers. Starts at 1.
+    pub fn seq(&self) -> u64 {
+        self.envelope.seq
+    }
+
+    /// The event's identity: the one it was emitted with, or one that no other event of any bus has.
+    pub fn id(&self) -> EventId<'a> {
+        match self.envelope.meta.as_deref().and_then(|meta| meta.event_id.as_deref()) {
+            Some(given) => EventId(Id::Given(given)),
+            None => EventId(Id::Made { bus: self.bus, seq: self.envelope.seq }),
+        }
+    }
+
+    /// When the event happened, in seconds since the Unix epoch: as given by its emitter, or when it was emitted.
+    pub fn timestamp(&self) -> f64 {
+        match self.envelope.meta.as_deref().and_then(|meta| meta.timestamp) {
+            Some(given) => given,
+            None => self.envelope.emitted_at() as f64 / 1e9,
+        }
+    }
+
+    /// Who emitted it, if the emitter said so.
+    pub fn source(&self) -> Option<&'a str> {
+        self.envelope.meta.as_deref()?.source.as_deref()
+    }
+
+    /// What ties together all events of one request; handlers' own emits inherit it.
+    pub fn correlation_id(&self) -> Option<&'a str> {
+        self.envelope.correlation.as_deref()
+    }
+
+    /// The sequence number of the event whose handler emitted this one.
+    pub fn causation(&self) -> Option<u64> {
+        (self.envelope.cause != 0).then_some(self.envelope.cause)
+    }
+
+    /// The payload as JSON.
+    pub fn payload(&self) -> &'a Value {
+        self.envelope.body.content().json()
+    }
+
+    /// The payload as the type it was emitted as; `None` for any other type.
+    pub fn payload_as<T: 'static>(&self) -> Option<&'a T> {
+        self.envelope.body.content().as_any().downcast_ref()
+    }
+}
+
+impl Index<&str> for Event<'_> {
+    type Output = Value;
+
+    fn index(&self, field: &str) -> &Value {
+        &self.payload()[field]
+    }
+}
+
+impl fmt::Debug for Event<'_> {
+    /// Identity only: a payload may hold what no log should.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event").field("topic", &self.topic).field("seq", &self.seq()).finish_non_exhaustive()
+    }
+}
+
+/// The identity of an event; displays as text, 32 hexadecimal digits when the bus made it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct EventId<'a>(Id<'a>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Id<'a> {
+    Given(&'a str),
+    Made { bus: u64, seq: u64 },
+}
+
+impl EventId<'_> {
+    pub(crate) const fn made(bus: u64, seq: u64) -> Self {
+        Self(Id::Made { bus, seq })
+    }
+}
+
+impl fmt::Display for EventId<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Id::Given(text) => f.write_str(text),
+            Id::Made { bus, seq } => write!(f, "{bus:016x}{seq:016x}"),
+        }
+    }
+}
+
+/// An event that outlives its delivery: what dead letters hold, and what a handler can keep.
+///
+/// Cheap to clone; the payload is shared.
+#[derive(Clone)]
+pub struct OwnedEvent(pub(crate) Arc<Kept>);
+
+impl OwnedEvent {
+    /// The view that handlers see.
+    pub fn as_event(&self) -> Event<'_> {
+        Event { envelope: &self.0.envelope, topic: &self.0.topic, bus: self.0.bus }
+    }
+}
+
+impl fmt::Debug for OwnedEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_event().fmt(f)
+    }
+}

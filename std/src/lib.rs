@@ -1,0 +1,70 @@
+//! An event bus that a Rust service embeds: rich events at ring-buffer cost, and every loss counted.
+//!
+//! ```
+//! use nervebus::{Bus, json};
+//! use std::time::Duration;
+//!
+//! let bus = Bus::builder().dead_letters(1_000).build()?;
+//! bus.subscribe("user.login", |event| println!("{} logged in", event["username"]))?;
+//! bus.on("chat.*").priority(200).handle(|event| match event["text"].as_str() {
+//!     Some(text) => Ok(println!("chat: {text}")),
+//!     None => Err("a chat message without text"),
+//! })?;
+//!
+//! bus.emit("user.login", json!({"username": "alice"}))?;
+//! let report = bus.emit_and_wait("chat.message", json!({"text": "hello"}))?;
+//! assert!(report.all_handled());
+//!
+//! let report = bus.shutdown(Duration::from_secs(5));
+//! assert!(report.drained && report.ledger.balanced());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Start at [`Bus`]. An event is emitted on a topic ([`Bus::emit`]) and reaches the handlers whose pattern matches
+//! ([`Bus::subscribe`]), each on the thread of its [`Lane`] or, inline, on the emitter's. What a handler returns decides
+//! between the [`Ledger`] and the [`DeadLetters`]; the [`AuditLog`] has a line for every event; [`Bus::shutdown`] drains
+//! and accounts for what was left.
+//!
+//! The parts that need neither threads nor an allocator are in [`nervebus-core`](nervebus_core).
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod admission;
+mod builder;
+mod bus;
+mod context;
+mod delivery;
+mod emission;
+mod error;
+mod event;
+mod observe;
+mod payload;
+mod platform;
+mod publisher;
+mod receipt;
+mod records;
+mod subscribe;
+
+pub use nervebus_core::{Pattern, Priority, Reason, SubscriptionId, Tally, Topic};
+pub use serde_json::{Value, json};
+
+pub use crate::admission::name::NameRule;
+pub use crate::builder::Builder;
+pub use crate::bus::{Bus, WeakBus};
+pub use crate::delivery::dead_letters::{DeadLetter, DeadLetters};
+pub use crate::delivery::handler::{HandlerError, HandlerResult};
+pub use crate::delivery::lane::{Lane, Overflow};
+pub use crate::delivery::ledger::{Account, Imbalance, LaneAccount, Ledger, SubscriptionAccount};
+pub use crate::delivery::report::{Outcome, Report};
+pub use crate::delivery::shutdown::{LaneReport, ShutdownReport};
+pub use crate::delivery::timing::Timing;
+pub use crate::emission::Emission;
+pub use crate::error::{BuildError, EmitError, SubscribeError};
+pub use crate::event::{Event, EventId, OwnedEvent};
+pub use crate::observe::stats::{DeadLetterStats, LaneStats, Stats, SubscriptionStats};
+pub use crate::payload::Payload;
+pub use crate::publisher::Publisher;
+pub use crate::receipt::Receipt;
+pub use crate::records::audit::{AuditLog, AuditStats};
+pub use crate::records::line::{LineError, Record};
+pub use crate::subscribe::Subscribe;

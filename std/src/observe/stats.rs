@@ -1,0 +1,151 @@
+//! A snapshot of a bus at work.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::delivery::count;
+use crate::delivery::dead_letters::DeadLetters;
+use crate::delivery::engine::Engine;
+use crate::delivery::lane::Queue;
+use crate::delivery::subscription::Subscription;
+use crate::records::audit::{AuditAccount, AuditStats};
+
+/// A snapshot of a bus; see [`Bus::stats`](crate::Bus::stats). Serializes to JSON.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Subscriptions.
+    pub active_subscriptions: usize,
+    /// Topics that were subscribed to by name or emitted on.
+    pub topics: usize,
+    /// Calls of `emit` in all its forms.
+    pub emitted: u64,
+    /// Events waiting in lanes or in workers' hands; the audit log's are not among them.
+    pub pending: u64,
+    /// The lanes that have a ring.
+    pub lanes: Vec<LaneStats>,
+    /// The subscriptions, in the order in which they were made.
+    pub subscriptions: Vec<SubscriptionStats>,
+    /// The dead letters.
+    pub dead_letters: DeadLetterStats,
+    /// The audit log, if there is one.
+    pub audit: Option<AuditStats>,
+    /// Since the bus was built.
+    pub uptime: Duration,
+}
+
+/// A lane in [`Stats`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct LaneStats {
+    /// Its name.
+    pub name: String,
+    /// Events it can hold.
+    pub capacity: usize,
+    /// Events waiting in the ring.
+    pub len: usize,
+    /// Events that would fit in.
+    pub free_slots: usize,
+    /// Deliveries that succeeded.
+    pub handled: u64,
+    /// Deliveries that failed.
+    pub failed: u64,
+    /// Events dropped.
+    pub dropped: u64,
+}
+
+/// A subscription in [`Stats`].
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct SubscriptionStats {
+    /// Its identity.
+    pub id: u64,
+    /// The name of its handler.
+    pub name: String,
+    /// Its pattern.
+    pub pattern: String,
+    /// The name of its lane; `inline` for the emitter's thread.
+    pub lane: String,
+    /// Its priority.
+    pub priority: i32,
+    /// Calls that succeeded.
+    pub handled: u64,
+    /// Calls that failed.
+    pub failed: u64,
+    /// The median of the calls that were timed, at most 1/8 too high; `None` if none was.
+    pub p50: Option<Duration>,
+    /// The duration that 99 of 100 timed calls did not exceed.
+    pub p99: Option<Duration>,
+}
+
+/// The dead letters in [`Stats`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct DeadLetterStats {
+    /// Letters kept.
+    pub len: usize,
+    /// Letters that can be kept.
+    pub capacity: usize,
+    /// Letters there ever were.
+    pub total: u64,
+    /// Letters that made way for newer ones.
+    pub overwritten: u64,
+    /// Letters kept, by reason.
+    pub by_reason: BTreeMap<&'static str, usize>,
+}
+
+/// Takes the snapshot.
+pub(crate) fn stats(engine: &Engine, audit: Option<(&Path, &AuditAccount)>) -> Stats {
+    let subscriptions = engine.directory.subscriptions();
+    Stats {
+        active_subscriptions: subscriptions.len(),
+        topics: engine.directory.topics(),
+        emitted: (engine.gate.entered() + engine.gate.turned_away()) as u64,
+        pending: engine.queues.iter().map(|queue| queue.pending_events()).sum(),
+        lanes: engine.queues.iter().map(|queue| lane(queue)).collect(),
+        subscriptions: subscriptions.iter().map(|subscription| row(engine, subscription)).collect(),
+        dead_letters: dead_letters(DeadLetters(&engine.dead_letters)),
+        audit: audit.zip(engine.tap.as_ref()).map(|((path, account), queue)| account.stats(path, queue)),
+        uptime: engine.started.elapsed(),
+    }
+}
+
+fn lane(queue: &Queue) -> LaneStats {
+    LaneStats {
+        name: queue.name.to_string(),
+        capacity: queue.ring.capacity(),
+        len: queue.ring.len(),
+        free_slots: queue.ring.free_slots(),
+        handled: count::read(&queue.outcomes.handled),
+        failed: count::read(&queue.outcomes.failed),
+        dropped: count::read(&queue.dropped_events),
+    }
+}
+
+fn row(engine: &Engine, subscription: &Subscription) -> SubscriptionStats {
+    let percentile = |share| subscription.timings.get().and_then(|timings| timings.percentile(share));
+    SubscriptionStats {
+        id: subscription.id.get(),
+        name: subscription.name.to_string(),
+        pattern: subscription.pattern.to_string(),
+        lane: engine.lane_name(subscription.lane).to_owned(),
+        priority: subscription.priority.get(),
+        handled: count::read(&subscription.handled),
+        failed: count::read(&subscription.failed),
+        p50: percentile(0.50),
+        p99: percentile(0.99),
+    }
+}
+
+fn dead_letters(letters: DeadLetters<'_>) -> DeadLetterStats {
+    DeadLetterStats {
+        len: letters.len(),
+        capacity: letters.capacity(),
+        total: letters.total(),
+        overwritten: letters.overwritten(),
+        by_reason: letters.by_reason(),
+    }
+}

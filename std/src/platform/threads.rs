@@ -1,0 +1,80 @@
+//! Threads: starting, parking and waking them.
+
+use std::io;
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::thread::{self, JoinHandle, Thread};
+use std::time::{Duration, Instant};
+
+use super::clock;
+
+/// Starts a named thread.
+///
+/// # Errors
+///
+/// What the system says when it has no room for one more.
+#[allow(clippy::disallowed_methods, reason = "this is the door")]
+pub(crate) fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new().name(name).spawn(body)
+}
+
+/// Sleeps until somebody unparks this thread; may return early.
+pub(crate) fn park() {
+    thread::park();
+}
+
+/// Gives the processor to another thread that wants it.
+pub(crate) fn yield_now() {
+    thread::yield_now();
+}
+
+/// Wakes a parked thread.
+pub(crate) fn unpark(thread: &Thread) {
+    thread.unpark();
+}
+
+/// A door that opens once: threads wait at it until it does.
+#[derive(Debug, Default)]
+pub(crate) struct Latch {
+    open: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Latch {
+    /// Opens the latch for good.
+    pub(crate) fn open(&self) {
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.opened.notify_all();
+    }
+
+    /// Whether the latch is open.
+    pub(crate) fn is_open(&self) -> bool {
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the latch opens or the deadline has passed; says which.
+    pub(crate) fn wait_until(&self, deadline: Instant) -> bool {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let left = clock::until(deadline);
+            if *open || left.is_zero() {
+                return *open;
+            }
+            open = self.opened.wait_timeout(open, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+/// Looks again and again until `done` or the deadline, with short rests; for shutting down, not for the hot path.
+pub(crate) fn poll_until(deadline: Instant, mut done: impl FnMut() -> bool) -> bool {
+    const REST: Duration = Duration::from_micros(200);
+    loop {
+        if done() {
+            return true;
+        }
+        let left = clock::until(deadline);
+        if left.is_zero() {
+            return false;
+        }
+        thread::park_timeout(left.min(REST));
+    }
+}

@@ -1,0 +1,70 @@
+//! What an emitter is told.
+
+use nervebus_core::Tally;
+
+use crate::event::EventId;
+
+/// What became of an emit when it returned.
+///
+/// # Examples
+///
+/// ```
+/// use nervebus::{Bus, json};
+///
+/// let bus = Bus::builder().build()?;
+/// let receipt = bus.emit("nobody.listens", json!({}))?;
+/// assert!(receipt.is_unrouted());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    pub(crate) bus: u64,
+    pub(crate) seq: u64,
+    pub(crate) handled: u32,
+    pub(crate) failed: u32,
+    pub(crate) admitted: u16,
+    pub(crate) refused: u16,
+    pub(crate) dropped: u16,
+}
+
+impl Receipt {
+    pub(crate) const fn new(bus: u64, seq: u64) -> Self {
+        Self { bus, seq, handled: 0, failed: 0, admitted: 0, refused: 0, dropped: 0 }
+    }
+
+    /// The event's number on its bus.
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// The identity that the bus gives an event that came without one.
+    pub fn id(&self) -> EventId<'static> {
+        EventId::made(self.bus, self.seq)
+    }
+
+    /// What the inline handlers did.
+    pub fn inline(&self) -> Tally {
+        Tally { handled: self.handled as usize, failed: self.failed as usize }
+    }
+
+    /// How many lanes took the event.
+    pub fn admitted(&self) -> usize {
+        self.admitted.into()
+    }
+
+    /// How many lanes refused it after others had taken it; their handlers will not see it, and the ledger counts it
+    /// as dropped there.
+    pub fn refused(&self) -> usize {
+        self.refused.into()
+    }
+
+    /// How many lanes dropped it because their policy is to drop the newest.
+    pub fn dropped(&self) -> usize {
+        self.dropped.into()
+    }
+
+    /// Whether nobody was subscribed.
+    pub fn is_unrouted(&self) -> bool {
+        self.handled == 0 && self.failed == 0 && self.admitted == 0 && self.refused == 0 && self.dropped == 0
+    }
+}

@@ -1,0 +1,5 @@
+//! Records of what happened: the audit log and the lines it is made of.
+
+pub(crate) mod audit;
+pub(crate) mod audit_writer;
+pub(crate) mod line;
