@@ -43,7 +43,7 @@ fi
 status=0
 "$binary" || status=$?
 if [[ $status -ne 0 ]]; then
-    echo "error: $binary ended with exit code $status; ci/no-std/src/main.rs says which check that is" >&2
+    echo "error: $binary ended with exit code $status; Step in ci/no-std/src/lib.rs says which check that is" >&2
     exit 1
 fi
 size=$(wc -c <"$binary")

@@ -108,12 +108,14 @@ impl<const EXITS: usize, const STRIPES: usize> Gate<EXITS, STRIPES> {
     /// One atomic read-modify-write for each stripe; for shutting down, not for the hot path.
     pub fn is_quiet(&self) -> bool {
         self.stripes.iter().all(|stripe| {
-            // AcqRel pairs with `enter`. A plain load could be old and miss somebody who has just gone in.
-            let entered = stripe.entered.fetch_add(0, Ordering::AcqRel);
+            // Exits first: were entries read first, somebody who is turned away after that would stand in for somebody
+            // who is still inside.
             // Acquire pairs with the Release in `leave` and `enter`: what they did inside happened before this.
             let away = stripe.turned_away.load(Ordering::Acquire);
             let left = stripe.left.iter().map(|exit| exit.load(Ordering::Acquire));
-            entered == left.fold(away, usize::wrapping_add)
+            let out = left.fold(away, usize::wrapping_add);
+            // AcqRel pairs with `enter`. A plain load could be old and miss somebody who has just gone in.
+            stripe.entered.fetch_add(0, Ordering::AcqRel) == out
         })
     }
 

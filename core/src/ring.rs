@@ -13,7 +13,7 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 
-use crate::sync::{AtomicUsize, Ordering, UnsafeCell, const_array, const_fn, spin_loop};
+use crate::sync::{AtomicUsize, Ordering, UnsafeCell, const_array, const_fn, look_again, spin_loop};
 
 /// The bit of a stamp that says that the slot holds a value. Laps are even, so it is free.
 const FULL: usize = 1;
@@ -370,6 +370,7 @@ impl<T, S: Storage<T>> Ring<T, S> {
                 return Err(PushError::Full(value));
             } else {
                 // Another producer was here: our tail is old.
+                look_again();
                 tail = self.tail.0.load(Ordering::Relaxed);
             }
         }
@@ -421,6 +422,7 @@ impl<T, S: Storage<T>> Ring<T, S> {
                 return Err(if drained { PopError::Closed } else { PopError::Empty });
             } else {
                 // Another consumer was here: our head is old.
+                look_again();
                 head = self.head.0.load(Ordering::Relaxed);
             }
         }

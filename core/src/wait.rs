@@ -46,15 +46,16 @@ impl Doorbell {
     /// Says that the caller is about to sleep.
     #[inline]
     pub fn arm(&self) {
-        // Relaxed is enough: the read-modify-write that must follow releases it.
-        self.armed.store(true, Ordering::Relaxed);
+        // Relaxed is enough: the read-modify-write that must follow releases it. A swap and not a store, because loom
+        // does not know that nothing comes between a swap in `ring` and the value it has read.
+        self.armed.swap(true, Ordering::Relaxed);
     }
 
     /// Says that the caller does not sleep after all, or has woken.
     #[inline]
     pub fn disarm(&self) {
-        // Relaxed: a wake-up that comes late is a spare one, which sleepers must bear anyway.
-        self.armed.store(false, Ordering::Relaxed);
+        // Relaxed: a wake-up that comes late is a spare one, which sleepers must bear anyway. A swap as in `arm`.
+        self.armed.swap(false, Ordering::Relaxed);
     }
 
     /// Whether the caller must wake the sleeper; `true` for one caller each time the bell was armed.

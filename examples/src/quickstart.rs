@@ -39,7 +39,6 @@ use shop::{Refusal, Shop};
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::time::Instant;
 
 /// The ledger balances and nothing was lost.
 pub const EXIT_CLEAN: u8 = 0;
@@ -74,8 +73,8 @@ impl fmt::Debug for Streams<'_> {
 /// events then have the deadline to be handled, and the account says what was left. Errors are one line on `stderr`.
 ///
 /// # Cost
-/// Two threads beside the bus's own: the caller emits, one reads. Memory is bounded by the queues of the bus and a few
-/// lines of at most 16 MiB, whatever the length of the input.
+/// Two threads beside the bus's own: the caller emits, one reads. Memory does not grow with the length of the input, but
+/// with its number of event types; the queues of the bus hold a number of events, each as large as its line made it.
 pub fn run(args: impl IntoIterator<Item = OsString>, streams: Streams<'_>, interrupt: &Interrupt) -> u8 {
     let mut console = Console::new(streams.stderr, streams.stderr_is_terminal);
     let options = match options::parse(args) {
@@ -107,16 +106,14 @@ fn account(
         audit.give_up();
         text::clean(&format!("cannot start the bus: {error}"), 400)
     })?;
-    let started = Instant::now();
     let pace = Pace::new(options.pace);
     let intake = Run { input, shop: &shop, console, pace, intake: Intake::default() }.take(interrupt);
     console.stage("waiting for the handlers to finish ...");
     let outcome = shop.close(options.deadline);
-    let elapsed = started.elapsed();
     console.summary(intake.lines);
     console.clear();
     let input = name(&options.source);
-    Ok(Account { input, intake, outcome, elapsed, deadline: options.deadline, pace: options.pace })
+    Ok(Account { input, intake, outcome, deadline: options.deadline, pace: options.pace })
 }
 
 fn name(source: &Source) -> String {

@@ -6,13 +6,14 @@
     reason = "a test makes its own files, and says so at once when it cannot"
 )]
 
-use nervebus_examples::quickstart::{EXIT_CLEAN, EXIT_INTERRUPTED, EXIT_LOSS, EXIT_USAGE, Interrupt, Streams, run};
+use nervebus_examples::quickstart::{EXIT_CLEAN, EXIT_LOSS, EXIT_USAGE, Interrupt, Streams, run};
 use serde_json::Value;
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
+
+#[path = "quickstart/interrupt.rs"]
+mod interrupt;
 
 /// The keys that programs may rely on.
 const KEYS: [&str; 11] = [
@@ -155,7 +156,7 @@ fn malformed_lines_are_reported_by_number_and_the_run_goes_on() {
     let reported: Vec<&str> = done.err.lines().filter_map(|line| line.strip_prefix("quickstart: line ")).collect();
     let numbers: Vec<&str> = reported.iter().filter_map(|line| line.split(':').next()).collect();
     assert_eq!(numbers, ["2", "3", "5", "6", "7"], "{}", done.err);
-    assert!(reported[0].contains("blank") && reported[2].contains("UTF-8"), "{}", done.err);
+    assert!(reported[0].contains("empty") && reported[2].contains("UTF-8"), "{}", done.err);
     assert!(done.err.ends_with("5 of 8 lines malformed\n"), "{}", done.err);
 }
 
@@ -251,7 +252,7 @@ fn what_cannot_work_ends_with_one_line_and_code_two() {
 fn the_help_names_every_option() {
     let done = quickstart(&["--help"]);
     assert_eq!((done.code, done.err.as_str()), (EXIT_CLEAN, ""));
-    for option in ["--events", "--json", "--audit", "--deadline", "Ctrl-C", "130"] {
+    for option in ["--events", "--json", "--audit", "--deadline", "--pace", "Ctrl-C", "130"] {
         assert!(done.out.contains(option), "{option}");
     }
 }
@@ -299,141 +300,52 @@ fn an_input_that_breaks_off_is_accounted_for_and_a_loss() {
     assert!(object["input_error"].is_string() && done.err.contains("the input failed"), "{}", done.err);
 }
 
-/// A standard input that says nothing until it is told to.
-struct Pipe(Receiver<Vec<u8>>);
-
-impl Read for Pipe {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Ok(bytes) = self.0.recv() else { return Ok(0) };
-        buffer[..bytes.len()].copy_from_slice(&bytes);
-        Ok(bytes.len())
+/// Events as other systems write them: hundreds of types, long payloads, deep ones, text in many scripts, records of
+/// another bus.
+#[test]
+fn events_from_elsewhere_go_through_with_nothing_lost() {
+    let mut input = String::new();
+    for number in 0..2_000 {
+        let payload = match number % 5 {
+            0 => serde_json::json!({ "text": "x".repeat(number * 20) }),
+            1 => serde_json::json!([number, null, -0.5, "\u{1f980} \u{202e} \0"]),
+            2 => (0..100).fold(Value::Null, |inner, _| serde_json::json!([inner])),
+            3 => serde_json::json!("not an object"),
+            _ => Value::Null,
+        };
+        let topic = format!("system.elsewhere_{}.Événement", number % 700);
+        let line = serde_json::json!({ "event_type": topic, "payload": payload, "event_id": "always the same" });
+        input.push_str(&format!("{line}\n"));
     }
+    let (done, object) = through_stdin("elsewhere", input);
+    assert_eq!((done.code, done.err.as_str()), (EXIT_CLEAN, ""));
+    assert_nothing_lost(&object);
+    assert_eq!([number(&object, "lines"), number(&object, "emitted")], [2_000, 2_000]);
+    let types = object["event_types"].as_object().unwrap();
+    assert_eq!((types.len(), types.values().filter_map(Value::as_u64).sum::<u64>()), (700, 2_000));
 }
 
-/// A standard error that tells the test what it was told.
-struct Told(Sender<String>);
-
-impl Write for Told {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let _ = self.0.send(String::from_utf8_lossy(bytes).into_owned());
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Runs in the background until `mark` shows on standard error, interrupts it there and returns its account.
-fn interrupted_at(mark: &str, test: &str, stdin: Box<dyn Read + Send>) -> (u8, Value) {
-    let audit = fresh(test).join("audit.jsonl");
-    let interrupt = Interrupt::default();
-    let (told, heard) = channel();
-    let inside = interrupt.clone();
-    let running = thread::spawn(move || {
-        let (mut out, mut err) = (Vec::new(), Told(told));
-        let streams = Streams { stdin, stdout: &mut out, stderr: &mut err, stderr_is_terminal: false };
-        let args = ["--events", "-", "--json", "--audit", audit.to_str().unwrap()].map(OsString::from);
-        let code = run(args, streams, &inside);
-        (code, serde_json::from_slice(&out).expect("one JSON document on stdout"))
-    });
-    let mut text = String::new();
-    while !text.contains(mark) {
-        text.push_str(&heard.recv().expect("the run ended before it was interrupted"));
-    }
-    assert!(interrupt.raise(), "the first one asks");
-    assert!(!interrupt.raise(), "the second one is told that it is the second");
-    running.join().unwrap()
+/// An audit log is an input like any other, with the records of the bus that wrote it.
+#[test]
+fn the_audit_log_of_a_run_can_be_run_again() {
+    let folder = fresh("again");
+    let paths = ["first.jsonl", "second.jsonl"].map(|name| folder.join(name));
+    let [first, second] = paths.each_ref().map(|path| path.to_str().unwrap());
+    let story = quickstart(&["--json", "--audit", first]).object();
+    let again = quickstart(&["--json", "--events", first, "--audit", second]).object();
+    assert_nothing_lost(&again);
+    assert_eq!([number(&again, "malformed"), number(&again, "emitted")], [0, number(&story, "audit_lines")]);
+    let records = number(&again["event_types"], "system.handler_error");
+    assert_eq!(records, number(&story, "dead_lettered"), "its own records are not counted as input");
 }
 
 #[test]
-fn an_interrupt_ends_a_run_whose_input_is_silent() {
-    let (speak, listen) = channel();
-    let good = "{\"event_type\": \"user.login\", \"payload\": {}}\n";
-    speak.send(format!("{good}{good}not an event\n").into_bytes()).unwrap();
-    let (code, object) = interrupted_at("line 3:", "silent", Box::new(Pipe(listen)));
-    assert_eq!((code, &object["interrupted"]), (EXIT_INTERRUPTED, &Value::Bool(true)));
-    assert_eq!(["lines", "emitted", "malformed"].map(|key| number(&object, key)), [3, 2, 1]);
-    assert_nothing_lost(&object);
-    drop(speak);
-}
-
-#[test]
-fn an_interrupt_ends_a_run_whose_input_never_ends_and_every_line_taken_is_accounted_for() {
-    let mut story = b"not an event\n".to_vec();
-    for order in 0..1_000 {
-        story.extend_from_slice(
-            format!("{{\"event_type\": \"order.placed\", \"payload\": {{\"order_id\": {order}}}}}\n").as_bytes(),
-        );
-    }
-    let (code, object) = interrupted_at("line 1:", "endless", Box::new(Endless { story, at: 0 }));
-    assert_eq!((code, &object["interrupted"]), (EXIT_INTERRUPTED, &Value::Bool(true)));
-    assert_nothing_lost(&object);
-    assert_eq!(number(&object, "left"), 0, "the handlers are quick and the deadline is not");
-}
-
-/// The same lines over and over.
-struct Endless {
-    story: Vec<u8>,
-    at: usize,
-}
-
-impl Read for Endless {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let taken = buffer.len().min(self.story.len() - self.at);
-        buffer[..taken].copy_from_slice(&self.story[self.at..self.at + taken]);
-        self.at = (self.at + taken) % self.story.len();
-        Ok(taken)
-    }
-}
-
-/// The program itself, with the signal that a terminal sends. It is built by `cargo test`, but not by every narrower
-/// command: without it there is nothing to test here, and the two tests above have shown the rest.
-#[cfg(unix)]
-#[test]
-fn a_real_signal_stops_the_real_program_with_its_account() {
-    use std::io::{BufRead as _, BufReader};
-    use std::process::{Command, Stdio};
-    let test = std::env::current_exe().unwrap();
-    let program = test.parent().and_then(Path::parent).unwrap().join("examples/quickstart");
-    if !program.is_file() {
-        return;
-    }
-    let audit = fresh("signal").join("audit.jsonl");
-    let mut child = Command::new(program)
-        .args(["--events", "-", "--json", "--audit", audit.to_str().unwrap()])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(b"{\"event_type\": \"a.b\", \"payload\": {}}\nnot an event\n").unwrap();
-    let mut reported = String::new();
-    BufReader::new(child.stderr.take().unwrap()).read_line(&mut reported).unwrap();
-    assert!(reported.contains("line 2:"), "{reported}");
-    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(sent.success());
-    // Standard input is still open: the program must not wait for its end.
-    let done = child.wait_with_output().unwrap();
-    assert_eq!(done.status.code(), Some(i32::from(EXIT_INTERRUPTED)));
-    let object: Value = serde_json::from_slice(&done.stdout).unwrap();
-    assert_eq!((number(&object, "emitted"), &object["interrupted"]), (1, &Value::Bool(true)));
-    assert_nothing_lost(&object);
-    drop(stdin);
-}
-
-/// Real webhook and cloud events, where they have been put beside the repository; they are not part of it.
-#[test]
-fn a_file_of_real_events_goes_through_with_nothing_lost() {
-    let packed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/events_sample.jsonl.gz");
-    if !packed.is_file() {
-        return;
-    }
-    let Ok(unpacked) = std::process::Command::new("gzip").arg("-dc").arg(&packed).output() else { return };
-    assert!(unpacked.status.success());
-    let lines = unpacked.stdout.iter().filter(|&&byte| byte == b'\n').count() as u64;
-    let (done, object) = through_stdin("real", unpacked.stdout);
-    assert_eq!((done.code, number(&object, "lines")), (EXIT_CLEAN, lines), "{}", done.err);
-    assert_nothing_lost(&object);
+fn a_pace_is_kept_and_said() {
+    let audit = fresh("paced").join("audit.jsonl");
+    let done = quickstart(&["--pace", "1000", "--audit", audit.to_str().unwrap()]);
+    assert_eq!((done.code, done.err.as_str()), (EXIT_CLEAN, ""));
+    assert!(done.out.contains("held to 1000 a second by --pace"), "{}", done.out);
+    let object = quickstart(&["--json", "--pace", "1000", "--audit", audit.to_str().unwrap()]).object();
+    assert_eq!(object["pace"], 1000.0);
+    assert!(object["events_per_second"].as_f64().unwrap() <= 1010.0, "{object}");
 }

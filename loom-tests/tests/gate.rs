@@ -56,5 +56,8 @@ fn guarded(stripes: usize) {
     }
     let entered: usize = emitters.into_iter().map(|thread| thread.join().unwrap()).sum();
     assert!(shared.gate.is_quiet());
-    assert_eq!((shared.gate.entered(), shared.gate.left(0), shared.gate.turned_away()), (entered, entered, 2 - entered));
+    assert_eq!(
+        (shared.gate.entered(), shared.gate.left(0), shared.gate.turned_away()),
+        (entered, entered, 2 - entered)
+    );
 }

@@ -1,5 +1,7 @@
 //! Records of what happened: the audit log and the lines it is made of.
 
 pub(crate) mod audit;
+#[cfg(test)]
+mod audit_faults;
 pub(crate) mod audit_writer;
 pub(crate) mod line;

@@ -184,14 +184,31 @@ fn paths_from(code: &str, start: &str) -> Vec<(usize, Vec<String>, String)> {
 struct Tree {
     /// `("delivery/lane", code without comments, literals and tests)`; `lib` is the empty path.
     modules: Vec<(String, String)>,
+    /// Modules that their parent declares for tests only.
+    tests: Vec<String>,
 }
 
 impl Tree {
     fn of(sources: &[Source]) -> Self {
-        let module = |source: &Source| Some(source.path.strip_prefix("std/src/")?.strip_suffix(".rs")?.to_string());
-        let name = |module: String| if module == "lib" { String::new() } else { module };
-        let modules = sources.iter().filter_map(|s| Some((name(module(s)?), without_tests(code_of(&s.text)))));
-        Self { modules: modules.collect() }
+        let mut tree = Self { modules: Vec::new(), tests: Vec::new() };
+        for source in sources {
+            let Some(module) = source.path.strip_prefix("std/src/").and_then(|path| path.strip_suffix(".rs")) else {
+                continue;
+            };
+            let (parent, code) = (if module == "lib" { "" } else { module }, code_of(&source.text));
+            for (at, test) in code.match_indices("#[cfg(test)]") {
+                let declared = code[at + test.len()..].split(';').next().unwrap_or_default().trim();
+                let name = declared.strip_prefix("mod ").filter(|name| name.chars().all(is_word));
+                tree.tests.extend(name.map(|name| format!("{parent}/{name}").trim_start_matches('/').to_string()));
+            }
+            tree.modules.push((parent.to_string(), without_tests(code)));
+        }
+        tree
+    }
+
+    /// Whether a module, or one it is in, is there for tests only.
+    fn is_test(&self, module: &[String]) -> bool {
+        (1..=module.len()).any(|depth| self.tests.contains(&module[..depth].join("/")))
     }
 
     fn has(&self, module: &str) -> bool {
@@ -260,7 +277,7 @@ fn imports(source: &Source, tree: &Tree) -> Vec<(usize, String, String)> {
     };
     let own: Vec<String> = module.split('/').map(String::from).collect();
     let feature = own[..own.len().min(2)].join("/");
-    if module == "lib" || own.last().is_some_and(|name| name == "tests") {
+    if module == "lib" || tree.is_test(&own) {
         return Vec::new();
     }
     let code = without_tests(code_of(&source.text));
@@ -372,7 +389,10 @@ fn judge(path: &str, text: &str) -> Vec<String> {
             "lib.rs",
             "pub mod delivery; mod bus; pub use bus::Bus; pub use delivery::lane::{Lane, Overflow as Full};",
         ),
-        file("delivery.rs", "mod worker; pub(crate) use worker::Worker; pub(crate) struct Shared;"),
+        file(
+            "delivery.rs",
+            "#[cfg(test)]\nmod faults; mod worker; pub(crate) use worker::Worker; pub(crate) struct Shared;",
+        ),
         file("delivery/worker.rs", ""),
         file("platform/clock.rs", ""),
         file("event.rs", ""),
@@ -420,6 +440,7 @@ fn what_keeps_the_rules_passes() {
         mod tests { use crate::bus::Bus; fn f() { if true {} } }
     "##;
     assert_eq!(judge("delivery/lane.rs", text), [""; 0]);
+    assert_eq!(judge("delivery/faults.rs", "use crate::Bus;"), [""; 0], "declared for tests only");
     assert_eq!(judge("builder.rs", "use crate::{bus::Bus, delivery::{worker::Worker, Shared}};"), [""; 0]);
 }
 

@@ -172,8 +172,8 @@ impl<T, const K: usize> CowCell<T, K> {
     /// Begins to write, unless somebody else does.
     fn lock(&self) -> Option<Writer<'_, T, K>> {
         // Acquire pairs with the Release in `Writer::drop`: this writer sees all that the one before has done.
-        let taken = self.writing.swap(true, Ordering::Acquire);
-        (!taken).then_some(Writer { cell: self })
+        self.writing.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).ok()?;
+        Some(Writer { cell: self })
     }
 
     /// Stops the program when so many guards of the current version are out that the count could come round.

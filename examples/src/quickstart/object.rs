@@ -1,6 +1,6 @@
 //! The account as one JSON object for programs.
 
-use super::account::{Account, HandlerRow, LaneRow, Letters, Outcome};
+use super::account::{Account, HandlerRow, LaneBooks, LaneRow, Letters, Outcome};
 use serde_json::{Value, json};
 
 /// Renders the account on one line.
@@ -27,14 +27,15 @@ fn object(account: &Account) -> Value {
         "unrouted": books.unrouted,
         "system": books.system,
         "system_lost": books.system_lost,
-        "ledger_balanced": books.balanced,
+        "ledger_balanced": books.imbalance.is_none(),
         "audit_path": audit.path.to_string_lossy(),
         "audit_lines": audit.lines,
         "audit_lines_before": audit.before,
         "audit_dropped": audit.dropped,
         "audit_errors": audit.errors,
+        "audit_last_error": audit.last_error,
         "events_per_second": tenths(account.events_per_second()),
-        "elapsed_seconds": account.elapsed.as_secs_f64(),
+        "elapsed_seconds": outcome.elapsed.as_secs_f64(),
         "pace": account.pace,
         "deadline_seconds": account.deadline.as_secs_f64(),
         "interrupted": intake.interrupted,
@@ -52,6 +53,7 @@ fn details(object: &mut Value, outcome: &Outcome) {
     let types = outcome.types.iter().map(|(name, count)| (name.clone(), json!(count)));
     object["event_types"] = Value::Object(types.collect());
     object["handlers"] = outcome.handlers.iter().map(handler).collect();
+    object["ledger"] = outcome.books.lanes.iter().map(ledger).collect();
     object["lanes"] = outcome.lanes.iter().map(lane).collect();
     object["dead_letters"] = letters(&outcome.letters);
 }
@@ -76,6 +78,18 @@ fn lane(row: &LaneRow) -> Value {
         "failed": row.failed,
         "left": row.left,
         "abandoned": row.abandoned,
+    })
+}
+
+fn ledger(row: &LaneBooks) -> Value {
+    json!({
+        "lane": row.name,
+        "routed": row.routed,
+        "handled": row.handled,
+        "failed": row.failed,
+        "dropped": row.dropped,
+        "cancelled": row.cancelled,
+        "pending": row.pending,
     })
 }
 

@@ -1,6 +1,6 @@
 //! The account as tables for people.
 
-use super::account::{Account, Audit, Intake, Letters, Outcome};
+use super::account::{Account, Audit, Books, Intake, LaneBooks, Letters, Outcome};
 use super::shop::{DEAD_LETTERS, TYPES};
 use super::table::{Align, Table};
 use super::text::{clean, count, counted, duration};
@@ -10,10 +10,13 @@ use std::fmt::Write as _;
 const TOP: usize = 15;
 
 /// The longest cell of text that came from outside, in characters.
-const CELL: usize = 48;
+const CELL: usize = 46;
 
-/// The longest error text, in characters.
-const ERROR: usize = 80;
+/// The longest error text, in characters: beside a cell, it stays below 100 columns.
+const ERROR: usize = 50;
+
+/// The longest name of an input.
+const INPUT: usize = 400;
 
 /// Renders the whole account; events' text is escaped and shortened.
 pub(super) fn render(account: &Account) -> String {
@@ -23,7 +26,7 @@ pub(super) fn render(account: &Account) -> String {
     section(&mut out, "Handlers", &handlers(outcome));
     section(&mut out, "Dead letters", &letters(&outcome.letters));
     section(&mut out, "Audit log", &audit(&outcome.audit));
-    section(&mut out, "Ledger", &ledger(outcome));
+    section(&mut out, "Ledger", &ledger(&outcome.books));
     if account.intake.interrupted || account.left() > 0 || !outcome.drained {
         section(&mut out, "What was left", &left(account));
     }
@@ -41,21 +44,18 @@ fn heading(account: &Account) -> String {
     let mut out = format!(
         "{} from {}: {} emitted, {} malformed",
         counted(intake.lines, "line"),
-        clean(&account.input, ERROR),
+        clean(&account.input, INPUT),
         count(intake.emitted),
         count(intake.malformed)
     );
     if intake.refused > 0 {
         let _ = write!(out, ", {} refused", count(intake.refused));
     }
+    let elapsed = duration(Some(account.outcome.elapsed));
     let rate = count(account.events_per_second().round() as u64);
     let pace = account.pace.map_or_else(String::new, |pace| format!(", held to {pace} a second by --pace"));
-    let _ = writeln!(out, "\n{rate} events per second ({} in all, shutdown included{pace})", elapsed(account));
+    let _ = writeln!(out, "\n{rate} events per second ({elapsed} in all, shutdown included{pace})");
     out
-}
-
-fn elapsed(account: &Account) -> String {
-    duration(Some(account.elapsed))
 }
 
 fn types(outcome: &Outcome) -> String {
@@ -99,6 +99,10 @@ fn handlers(outcome: &Outcome) -> String {
         ]);
     }
     let mut out = table.render();
+    if outcome.books.system > 0 {
+        let records = counted(outcome.books.system, "record");
+        let _ = writeln!(out, "  *: also sees the {records} that the bus made itself, system.handler_error for one");
+    }
     if outcome.handlers.iter().any(|row| row.count() == 0) {
         out.push_str("  none: no event in this input matches the handler's pattern\n");
     }
@@ -127,23 +131,44 @@ fn letters(letters: &Letters) -> String {
 }
 
 fn audit(audit: &Audit) -> String {
-    let mut out = format!("  {}\n  {}", clean(&audit.path.to_string_lossy(), 400), counted(audit.lines, "line"));
+    let mut out = format!("  {}\n  {}", clean(&audit.path.to_string_lossy(), INPUT), counted(audit.lines, "line"));
     if audit.before > 0 {
         let _ = write!(out, ", {} of them from before this run", count(audit.before));
     }
     if audit.dropped > 0 || audit.errors > 0 {
-        let (dropped, errors) = (count(audit.dropped), counted(audit.errors, "failed write"));
-        let _ = write!(out, "; {dropped} records dropped, {errors}");
+        let (lost, errors) = (counted(audit.dropped, "line"), counted(audit.errors, "failed write"));
+        let _ = write!(out, "; {lost} lost, {errors}");
+    }
+    if let Some(error) = &audit.last_error {
+        let _ = write!(out, ", the last one: {}", clean(error, ERROR));
     }
     out + "\n"
 }
 
-fn ledger(outcome: &Outcome) -> String {
-    let mut out = String::new();
-    for line in outcome.books.text.lines() {
-        let _ = writeln!(out, "  {}", clean(line, 400));
+fn ledger(books: &Books) -> String {
+    let [emitted, routed, unrouted, refused] = [books.emitted, books.routed, books.unrouted, books.refused].map(count);
+    let mut out = format!("  {emitted} emits = {routed} routed + {unrouted} unrouted + {refused} refused");
+    let _ = writeln!(out, "; and {} of the bus's own", counted(books.system, "record"));
+    let number = Align::Right;
+    let mut table = Table::new(&[
+        ("lane", Align::Left),
+        ("routed", number),
+        ("= handled", number),
+        ("+ failed", number),
+        ("+ dropped", number),
+        ("+ cancelled", number),
+        ("+ pending", number),
+    ]);
+    for LaneBooks { name, routed, handled, failed, dropped, cancelled, pending } in &books.lanes {
+        let [routed, handled, failed, dropped, cancelled] =
+            [routed, handled, failed, dropped, cancelled].map(|number| count(*number));
+        table.row([clean(name, CELL), routed, handled, failed, dropped, cancelled, pending.to_string()]);
     }
-    out
+    let verdict = match &books.imbalance {
+        None => "balanced".to_owned(),
+        Some(imbalance) => format!("NOT BALANCED: {}", clean(imbalance, 200)),
+    };
+    out + &table.render() + &format!("  {verdict}\n")
 }
 
 fn left(account: &Account) -> String {
@@ -164,7 +189,7 @@ fn left(account: &Account) -> String {
         ("", Align::Left),
     ]);
     for lane in &account.outcome.lanes {
-        let note = if lane.abandoned { "its handler did not return by the deadline" } else { "" };
+        let note = if lane.abandoned { "its thread had not come to an end by the deadline" } else { "" };
         let name = clean(&lane.name, CELL);
         table.row([name, count(lane.handled), count(lane.failed), count(lane.left), note.to_owned()]);
     }

@@ -13,7 +13,7 @@ use state::State;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Dead letters kept; beyond that the oldest make room, counted.
 pub(super) const DEAD_LETTERS: usize = 1_000;
@@ -34,6 +34,7 @@ pub(super) enum Refusal {
 #[derive(Debug)]
 pub(super) struct Shop {
     bus: Bus,
+    opened: Instant,
     state: Arc<State>,
     audit: PathBuf,
     /// Lines that the audit file had before this run.
@@ -47,6 +48,7 @@ impl Shop {
     /// The bus's own error, when the audit file cannot be written for one.
     pub(super) fn open(audit: &Path) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let audit_before = outcome::lines_in(audit).unwrap_or(0);
+        let opened = Instant::now();
         let bus = Bus::builder()
             .audit(AuditLog::at(audit))
             .dead_letters(DEAD_LETTERS)
@@ -57,7 +59,7 @@ impl Shop {
             .max_topics(1_000_000)
             .timing(Timing::Every)
             .build()?;
-        let shop = Shop { bus, state: Arc::default(), audit: audit.to_owned(), audit_before };
+        let shop = Shop { bus, opened, state: Arc::default(), audit: audit.to_owned(), audit_before };
         shop.take_orders()?;
         shop.listen()?;
         Ok(shop)
@@ -109,6 +111,7 @@ impl Shop {
     /// Gives the lanes until `deadline` to finish, stops the bus, and accounts for every event.
     pub(super) fn close(self, deadline: Duration) -> Outcome {
         let report = self.bus.shutdown(deadline);
-        outcome::outcome(&self.bus, &self.state, &report, &self.audit, self.audit_before)
+        let elapsed = self.opened.elapsed();
+        outcome::outcome(&self, &report, elapsed)
     }
 }

@@ -1,27 +1,29 @@
 //! Turns what the bus reports into the plain data of `account`.
 
-use super::super::account::{Audit, Books, HandlerRow, LaneRow, LetterRow, Letters, Outcome};
-use super::{Refusal, State};
-use nervebus::{Bus, EmitError, ShutdownReport};
+use super::super::account::{Audit, Books, HandlerRow, LaneBooks, LaneRow, LetterRow, Letters, Outcome};
+use super::{Refusal, Shop};
+use nervebus::{Bus, EmitError, LaneAccount, Ledger, ShutdownReport};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::time::Duration;
 
 /// The dead letters that are shown one by one.
 const LAST: usize = 5;
 
-/// Everything that is to be said about a bus that has stopped.
-pub(super) fn outcome(bus: &Bus, state: &State, report: &ShutdownReport, audit: &Path, before: u64) -> Outcome {
-    let (types, other_types) = state.types();
+/// Everything that is to be said about a shop whose bus has stopped.
+pub(super) fn outcome(shop: &Shop, report: &ShutdownReport, elapsed: Duration) -> Outcome {
+    let (types, other_types) = shop.state.types();
     Outcome {
         types,
         other_types,
-        handlers: handlers(bus),
+        handlers: handlers(&shop.bus),
         lanes: lanes(report),
         drained: report.drained,
-        letters: letters(bus),
-        audit: audit_log(bus, audit, before),
-        books: books(bus),
+        elapsed,
+        letters: letters(&shop.bus),
+        audit: audit_log(shop),
+        books: books(&report.ledger),
     }
 }
 
@@ -71,27 +73,50 @@ fn letters(bus: &Bus) -> Letters {
     Letters { total: queue.total(), overwritten: queue.overwritten(), last: last.collect(), by_reason }
 }
 
-fn audit_log(bus: &Bus, path: &Path, before: u64) -> Audit {
-    let stats = bus.stats().audit;
-    let (written, dropped, errors) = stats.map_or((0, 0, 0), |log| (log.lines, log.dropped, log.errors));
+fn audit_log(shop: &Shop) -> Audit {
+    let mut audit = Audit { path: shop.audit.clone(), before: shop.audit_before, ..Audit::default() };
+    if let Some(log) = shop.bus.stats().audit {
+        audit.lines = log.lines;
+        audit.dropped = log.dropped;
+        audit.errors = log.errors;
+        audit.last_error = log.last_error;
+    }
     // The file is the witness; only what is no file (a device, a pipe) has to be believed.
-    let lines = lines_in(path).unwrap_or(written);
-    Audit { path: path.to_owned(), before, lines, dropped, errors }
+    if let Ok(lines) = lines_in(&shop.audit) {
+        audit.lines = lines;
+    }
+    audit
 }
 
-fn books(bus: &Bus) -> Books {
-    let ledger = bus.ledger();
+fn books(ledger: &Ledger) -> Books {
     let deliveries = ledger.deliveries();
     Books {
+        emitted: ledger.emitted,
+        routed: ledger.routed,
+        unrouted: ledger.unrouted,
+        refused: ledger.refused,
         handled: deliveries.handled,
         failed: deliveries.failed,
         dropped: deliveries.dropped,
         pending: deliveries.pending,
         system: ledger.system,
         system_lost: ledger.system_lost,
-        unrouted: ledger.unrouted,
-        balanced: ledger.balanced(),
-        text: ledger.to_string(),
+        imbalance: ledger.imbalance().map(|imbalance| imbalance.to_string()),
+        lanes: ledger.lanes.iter().map(lane_books).collect(),
+    }
+}
+
+fn lane_books(lane: &LaneAccount) -> LaneBooks {
+    let of = lane.deliveries;
+    LaneBooks {
+        name: lane.name.clone(),
+        routed: of.routed,
+        handled: of.handled,
+        // Of this program's handlers none times out, and no event expires; a later bus may count some.
+        failed: of.failed + of.timed_out,
+        dropped: of.dropped + of.expired,
+        cancelled: of.cancelled,
+        pending: of.pending,
     }
 }
 

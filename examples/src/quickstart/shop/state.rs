@@ -84,7 +84,7 @@ impl State {
         }
         let position = self.checked.fetch_add(1, Ordering::Relaxed) + 1;
         if position % SPOT_CHECK == 1 {
-            return Err(format!("put aside for a person: event {position} is one in {SPOT_CHECK}"));
+            return Err(format!("event {position}: one in {SPOT_CHECK} is put aside for a person"));
         }
         Ok(())
     }

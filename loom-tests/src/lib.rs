@@ -1,0 +1,59 @@
+//! What the models share: running one, counting its executions, counting drops.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use loom::model::Builder;
+
+/// How many steps one execution may take before it counts as endless.
+const MAX_BRANCHES: usize = 10_000;
+
+/// Runs `model` in every order that takes at most `bound` preemptions (all orders if `None`), and prints how many those
+/// were.
+///
+/// # Panics
+///
+/// When an execution panics, races, deadlocks or does not end; loom prints which one.
+pub fn explore(name: &str, bound: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
+    // Outside the model: a std atomic is no step of it, and lives on from one execution to the next.
+    let executions = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&executions);
+    let mut builder = Builder::new();
+    builder.preemption_bound = bound;
+    builder.max_branches = MAX_BRANCHES;
+    builder.check(move || {
+        counter.fetch_add(1, Ordering::Relaxed);
+        model();
+    });
+    let bound = bound.map_or("none".to_owned(), |bound| bound.to_string());
+    println!("{name}: {} executions (preemption bound {bound})", executions.load(Ordering::Relaxed));
+}
+
+/// A value that counts how many of its kind have been dropped.
+#[derive(Debug)]
+pub struct Counted {
+    drops: Arc<AtomicUsize>,
+}
+
+impl Counted {
+    /// A counter that stands at 0.
+    pub fn counter() -> Arc<AtomicUsize> {
+        Arc::default()
+    }
+
+    /// A value that adds one to `drops` when it goes.
+    pub fn new(drops: &Arc<AtomicUsize>) -> Self {
+        Self { drops: Arc::clone(drops) }
+    }
+
+    /// How many values have been dropped.
+    pub fn drops(drops: &AtomicUsize) -> usize {
+        drops.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.drops.fetch_add(1, Ordering::Relaxed);
+    }
+}

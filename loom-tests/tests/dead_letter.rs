@@ -1,0 +1,63 @@
+//! Models of the dead letter queue: letters put in and taken out at once.
+
+use std::sync::Arc;
+
+use nervebus_core::dead_letter::BoxedDeadLetterQueue;
+use nervebus_core::{DeadLetter, Reason};
+use nervebus_loom_tests::{Counted, explore};
+
+type Queue = BoxedDeadLetterQueue<(u32, Counted)>;
+
+/// Checks that of `pushed` letters each was taken once, or is still inside, or was counted as overwritten.
+fn settle(queue: Arc<Queue>, mut taken: Vec<u32>, pushed: usize, drops: &std::sync::atomic::AtomicUsize) {
+    taken.extend(queue.drain().map(|letter| letter.event.0));
+    assert!(queue.is_empty());
+    let found = taken.len();
+    taken.sort_unstable();
+    taken.dedup();
+    assert_eq!(taken.len(), found, "a letter was taken twice");
+    assert_eq!(queue.pushed(), pushed);
+    assert_eq!(found + queue.overwritten(), pushed, "a letter was lost, or counted twice");
+    drop(queue);
+    assert_eq!(Counted::drops(drops), pushed, "each event is dropped once");
+}
+
+fn letter(number: u32, drops: &Arc<std::sync::atomic::AtomicUsize>) -> DeadLetter<(u32, Counted)> {
+    DeadLetter { event: (number, Counted::new(drops)), reason: Reason::HandlerError, attempts: 1 }
+}
+
+/// Would catch: a letter that is taken and overwritten, or neither, when a push displaces the letter that a taker has
+/// just claimed; letters taken in another order than pushed.
+#[test]
+fn taking_against_an_overwriting_push() {
+    explore("dead_letter: 1 pusher x 3, 1 taker x 2, capacity 1", Some(3), || {
+        let drops = Counted::counter();
+        let queue = Arc::new(Queue::with_capacity(1).unwrap());
+        let pusher = {
+            let (queue, drops) = (Arc::clone(&queue), Arc::clone(&drops));
+            loom::thread::spawn(move || (0..3).for_each(|number| queue.push(letter(number, &drops))))
+        };
+        let taken: Vec<_> = (0..2).filter_map(|_| queue.take()).map(|letter| letter.event.0).collect();
+        assert!(taken.is_sorted());
+        pusher.join().unwrap();
+        settle(queue, taken, 3, &drops);
+    });
+}
+
+/// Would catch: two overwriting pushes that displace the same letter, or count one letter for two.
+#[test]
+fn two_overwriting_pushers_and_a_taker() {
+    explore("dead_letter: 2 pushers x 2, 1 taker, capacity 2", Some(2), || {
+        let drops = Counted::counter();
+        let queue = Arc::new(Queue::with_capacity(2).unwrap());
+        let pushers = [0, 2].map(|first| {
+            let (queue, drops) = (Arc::clone(&queue), Arc::clone(&drops));
+            loom::thread::spawn(move || (first..first + 2).for_each(|number| queue.push(letter(number, &drops))))
+        });
+        let taken = queue.take().map(|letter| letter.event.0).into_iter().collect();
+        for pusher in pushers {
+            pusher.join().unwrap();
+        }
+        settle(queue, taken, 4, &drops);
+    });
+}

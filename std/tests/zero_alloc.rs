@@ -1,0 +1,79 @@
+//! Emitting allocates nothing: counted over the whole process, bus threads included.
+//!
+//! A program of its own (no test harness), so that nothing but the bus runs while it counts.
+
+use std::alloc::System;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use nervebus::{Bus, Event, Publisher};
+use serde::Serialize;
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const EVENTS: u64 = 1_000_000;
+
+/// As large as a payload may be to travel in place.
+#[derive(Serialize)]
+struct Order {
+    fields: [u64; 8],
+}
+
+impl Order {
+    fn number(number: u64) -> Self {
+        Self { fields: [number; 8] }
+    }
+}
+
+fn main() {
+    allocates_nothing("inline, by name", true, |bus, _, number| {
+        bus.emit("order.placed", Order::number(number)).expect("the bus is open");
+    });
+    allocates_nothing("inline, by publisher", true, |_, publisher, number| {
+        publisher.emit(Order::number(number)).expect("the bus is open");
+    });
+    allocates_nothing("queued, by name", false, |bus, _, number| {
+        bus.emit("order.placed", Order::number(number)).expect("the bus is open");
+    });
+    allocates_nothing("queued, by publisher", false, |_, publisher, number| {
+        publisher.emit(Order::number(number)).expect("the bus is open");
+    });
+    println!("4 passed, 0 failed");
+}
+
+fn allocates_nothing(what: &str, inline: bool, emit: impl Fn(&Bus, &mut Publisher, u64)) {
+    let bus = Bus::builder().build().expect("the settings are valid");
+    let seen = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&seen);
+    let handler = move |event: &Event<'_>| {
+        let order: &Order = event.payload_as().expect("orders are all there is");
+        count.fetch_add(u64::from(order.fields[7] < EVENTS), Ordering::Relaxed);
+    };
+    let subscription = bus.on("order.placed").name("counter");
+    let subscription = if inline { subscription.inline() } else { subscription };
+    subscription.handle(handler).expect("the pattern is valid");
+    let mut publisher = bus.publisher("order.placed").expect("the name is valid");
+
+    // What is new allocates once: the lane's thread, a topic, a handler that is timed.
+    bus.on("thread.started").handle(|_| ()).expect("the pattern is valid");
+    assert!(bus.emit_and_wait("thread.started", ()).expect("the bus is open").all_handled());
+    (0..1_000).for_each(|number| emit(&bus, &mut publisher, number));
+    wait_for(&seen, 1_000);
+    let region = Region::new(ALLOCATOR);
+    (0..EVENTS).for_each(|number| emit(&bus, &mut publisher, number));
+    wait_for(&seen, EVENTS + 1_000);
+    let change = region.change();
+    assert_eq!((change.allocations, change.reallocations), (0, 0), "{what}: {change:?}");
+    println!("{what}: 0 allocations in {EVENTS} events");
+    assert!(bus.shutdown(Duration::from_secs(10)).drained);
+}
+
+/// Waits without allocating, as long as events keep arriving.
+fn wait_for(seen: &AtomicU64, expected: u64) {
+    while seen.load(Ordering::Relaxed) < expected {
+        std::thread::yield_now();
+    }
+}
