@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
-# Installs what the other steps need, and only what is missing: a Rust toolchain, rustfmt, clippy and a linker.
+# Installs what the other steps need, and only what is missing: rustfmt, clippy and a linker.
 set -euo pipefail
 
 if ! command -v cargo >/dev/null; then
-    echo "no cargo on the path: installing the stable toolchain with rustup"
-    curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal --no-modify-path
-    export PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
+    echo "error: there is no 'cargo' on the path; https://rust-lang.org/tools/install says how to get Rust" >&2
+    exit 1
 fi
 if ! cargo fmt --version >/dev/null 2>&1; then
     rustup component add rustfmt

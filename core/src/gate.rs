@@ -80,7 +80,7 @@ impl<const EXITS: usize, const STRIPES: usize> Gate<EXITS, STRIPES> {
         // it the closed flag, which its thread stored before.
         stripe.entered.fetch_add(1, Ordering::AcqRel);
         if self.closed.load(Ordering::Relaxed) {
-            // Release pairs with the Acquire loads in `is_quiet`.
+            // Release pairs with the Acquire in `entered`: whoever counts us here has counted us there.
             stripe.turned_away.fetch_add(1, Ordering::Release);
             return None;
         }
@@ -89,9 +89,8 @@ impl<const EXITS: usize, const STRIPES: usize> Gate<EXITS, STRIPES> {
 
     /// Lets nobody in from now on. Returns whether this call closed it.
     pub fn close(&self) -> bool {
-        // Release: whoever sees the flag sees what the closing thread did before. The order against `enter` comes from
-        // `is_quiet`.
-        !self.closed.swap(true, Ordering::AcqRel)
+        // Relaxed: the flag guards nothing by itself. The order against `enter` comes from `is_quiet`.
+        !self.closed.swap(true, Ordering::Relaxed)
     }
 
     /// Whether [`close`](Self::close) was called.
@@ -110,8 +109,9 @@ impl<const EXITS: usize, const STRIPES: usize> Gate<EXITS, STRIPES> {
         self.stripes.iter().all(|stripe| {
             // Exits first: were entries read first, somebody who is turned away after that would stand in for somebody
             // who is still inside.
-            // Acquire pairs with the Release in `leave` and `enter`: what they did inside happened before this.
-            let away = stripe.turned_away.load(Ordering::Acquire);
+            // Relaxed: who was turned away has done nothing inside.
+            let away = stripe.turned_away.load(Ordering::Relaxed);
+            // Acquire pairs with the Release in `leave`: what was done inside happened before this.
             let left = stripe.left.iter().map(|exit| exit.load(Ordering::Acquire));
             let out = left.fold(away, usize::wrapping_add);
             // AcqRel pairs with `enter`. A plain load could be old and miss somebody who has just gone in.

@@ -3,11 +3,11 @@
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use nervebus::{Builder, Bus, Event, Lane, Overflow, Payload, Value, json};
+use nervebus::{Bus, Event, Lane, Overflow, Payload, Value, json};
 use serde::ser::{Error as _, SerializeStruct};
 use serde::{Serialize, Serializer};
 
@@ -148,50 +148,55 @@ struct Mortal<const SPACE: usize> {
     _space: [u8; SPACE],
 }
 
-/// Lets events with such payloads live and die, and checks that there were as many deaths as births.
-fn drops_once(life: impl Fn(&mut dyn FnMut() -> Mortal<8>), large: impl Fn(&mut dyn FnMut() -> Mortal<500>)) {
-    fn count<const SPACE: usize>(life: impl Fn(&mut dyn FnMut() -> Mortal<SPACE>)) {
-        let (last_words, deaths) = mpsc::channel();
-        let mut born = 0;
-        let mut birth = || {
-            born += 1;
-            Mortal { last_words: last_words.clone(), _space: [0; SPACE] }
-        };
-        life(&mut birth);
-        drop(last_words);
-        let mut died = 0;
-        // The channel ends when nobody is left to say anything.
-        loop {
-            match deaths.recv_timeout(GUARD) {
-                Ok(()) => died += 1,
-                Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => panic!("{died} of {born} were dropped, the others leak"),
-            }
-        }
-        assert!(born > 0 && died == born, "{born} were made, {died} were dropped");
-    }
-    count(life);
-    count(large);
-}
-
 impl<const SPACE: usize> Drop for Mortal<SPACE> {
     fn drop(&mut self) {
         self.last_words.send(()).unwrap();
     }
 }
 
-/// Runs a scene for a small and for a large payload.
+/// Makes mortal payloads.
+struct Births<const SPACE: usize> {
+    last_words: Sender<()>,
+    made: usize,
+}
+
+impl<const SPACE: usize> Births<SPACE> {
+    fn next(&mut self) -> Mortal<SPACE> {
+        self.made += 1;
+        Mortal { last_words: self.last_words.clone(), _space: [0; SPACE] }
+    }
+}
+
+/// Lets events with such payloads live and die, and checks that there were as many deaths as births.
+fn drops_once<const SPACE: usize>(life: fn(&mut Births<SPACE>)) {
+    let (last_words, deaths) = mpsc::channel();
+    let mut births = Births { last_words, made: 0 };
+    life(&mut births);
+    let Births { made, last_words } = births;
+    drop(last_words);
+    let mut died = 0;
+    // The channel ends when nobody is left to say anything.
+    loop {
+        match deaths.recv_timeout(GUARD) {
+            Ok(()) => died += 1,
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => panic!("{died} of {made} were dropped, the others leak"),
+        }
+    }
+    assert!(made > 0 && died == made, "{made} were made, {died} were dropped");
+}
+
+/// Plays a scene with payloads that lie in an event's slot, and with such that do not fit.
 macro_rules! in_both_sizes {
     ($scene:ident) => {
-        drops_once($scene::<8>, $scene::<500>)
+        drops_once($scene::<8>);
+        drops_once($scene::<500>);
     };
 }
 
-type Birth<'a, const SPACE: usize> = &'a mut dyn FnMut() -> Mortal<SPACE>;
-
 #[test]
 fn a_payload_that_was_handled_is_dropped_once() {
-    fn scene<const SPACE: usize>(birth: Birth<'_, SPACE>) {
+    fn scene<const SPACE: usize>(births: &mut Births<SPACE>) {
         let bus = Bus::builder().lane(Lane::new("io")).build().unwrap();
         for topic in ["inline", "all"] {
             bus.on(topic).inline().handle(|_| ()).unwrap();
@@ -202,9 +207,10 @@ fn a_payload_that_was_handled_is_dropped_once() {
         for topic in ["both", "all"] {
             bus.on(topic).lane("io").handle(|event| assert!(event.payload_as::<Mortal<SPACE>>().is_some())).unwrap();
         }
-        for topic in ["inline", "default", "both", "all", "nobody"] {
-            bus.emit(topic, birth()).unwrap();
-            assert!(bus.emit_and_wait(topic, birth()).unwrap().all_handled());
+        for topic in ["inline", "default", "both", "all", "nobody listens"] {
+            let topic = topic.replace(' ', "_");
+            bus.emit(&topic, births.next()).unwrap();
+            assert!(bus.emit_and_wait(&topic, births.next()).unwrap().all_handled());
         }
         assert!(bus.shutdown(GUARD).drained);
     }
@@ -212,20 +218,117 @@ fn a_payload_that_was_handled_is_dropped_once() {
 }
 
 #[test]
-fn a_payload_that_was_refused_comes_back_alive() {
-    fn scene<const SPACE: usize>(birth: Birth<'_, SPACE>) {
+fn a_payload_that_was_refused_comes_back_and_is_dropped_once() {
+    fn scene<const SPACE: usize>(births: &mut Births<SPACE>) {
         let bus = Bus::builder().build().unwrap();
         bus.subscribe("t", |_| ()).unwrap();
-        let refused = bus.emit("not a topic", birth()).unwrap_err().into_payload();
+        let mut refused = bus.emit("not a topic", births.next()).unwrap_err().into_payload();
         assert!(bus.shutdown(GUARD).drained);
-        let again = bus.emit("t", refused).unwrap_err().into_payload();
-        again.last_words.send(()).unwrap();
-        std::mem::forget(again.last_words.clone());
-        // Its death was announced by hand, so it must not die by itself.
-        std::mem::forget(again);
+        for _ in 0..3 {
+            refused = bus.emit("t", refused).unwrap_err().into_payload();
+        }
+        // This one stays in its error.
+        let error = bus.emit("t", births.next()).unwrap_err();
+        assert!(error.is_closed());
     }
-    let (last_words, deaths) = mpsc::channel();
-    let birth = &mut || Mortal::<8> { last_words: last_words.clone(), _space: [0; 8] };
-    scene(birth);
-    assert_eq!(deaths.try_iter().count(), 1, "it was dropped although it was handed back");
+    in_both_sizes!(scene);
+}
+
+#[test]
+fn a_payload_that_failed_is_dropped_with_its_dead_letter() {
+    fn scene<const SPACE: usize>(births: &mut Births<SPACE>) {
+        let bus = Bus::builder().dead_letters(2).build().unwrap();
+        bus.on("inline").inline().handle(|_| Err("no")).unwrap();
+        bus.on("queued").handle(|_| Err("no")).unwrap();
+        bus.on("queued").handle(|_| -> Result<(), String> { panic!("no") }).unwrap();
+        for topic in ["inline", "queued", "inline", "queued", "inline"] {
+            assert!(!bus.emit_and_wait(topic, births.next()).unwrap().all_handled());
+        }
+        assert_eq!(bus.dead_letters().overwritten(), 5);
+        let kept = bus.dead_letters().list().pop().unwrap();
+        drop(bus);
+        assert!(kept.event.as_event().payload_as::<Mortal<SPACE>>().is_some(), "a letter keeps its event alive");
+    }
+    in_both_sizes!(scene);
+}
+
+/// A bus whose worker is busy until `go` is dropped, and whose ring of two is full.
+fn stuck<const SPACE: usize>(overflow: Overflow, births: &mut Births<SPACE>) -> (Bus, Sender<()>) {
+    let lane = Lane::new("narrow").capacity(2).overflow(overflow);
+    let bus = Bus::builder().default_lane(lane).build().unwrap();
+    let ((begin, begun), (go, gone)) = (mpsc::channel(), mpsc::channel());
+    let gone = Mutex::new(gone);
+    bus.subscribe("t", move |_| {
+        let _ = begin.send(());
+        let _ = gone.lock().unwrap().recv();
+    })
+    .unwrap();
+    bus.emit("t", births.next()).unwrap();
+    begun.recv_timeout(GUARD).unwrap();
+    bus.emit("t", births.next()).unwrap();
+    bus.emit("t", births.next()).unwrap();
+    (bus, go)
+}
+
+#[test]
+fn a_payload_that_was_dropped_by_a_full_lane_is_dropped_once() {
+    fn scene<const SPACE: usize>(births: &mut Births<SPACE>) {
+        for overflow in [Overflow::DropNewest, Overflow::DropOldest, Overflow::Reject] {
+            let (bus, go) = stuck(overflow, births);
+            for _ in 0..5 {
+                let emitted = bus.emit("t", births.next());
+                assert_eq!(emitted.is_err(), overflow == Overflow::Reject);
+            }
+            drop(go);
+            assert!(bus.shutdown(GUARD).drained);
+        }
+    }
+    in_both_sizes!(scene);
+}
+
+#[test]
+fn a_payload_that_a_shutdown_left_is_dropped_once() {
+    fn scene<const SPACE: usize>(births: &mut Births<SPACE>) {
+        let (bus, go) = stuck(Overflow::Block, births);
+        assert_eq!(bus.shutdown(Duration::ZERO).left, 2);
+        let letters = bus.dead_letters().list();
+        assert!(letters.iter().all(|letter| letter.event.as_event().payload_as::<Mortal<SPACE>>().is_some()));
+        drop(go);
+    }
+    in_both_sizes!(scene);
+}
+
+#[test]
+fn a_payload_that_nobody_got_to_because_of_an_unsubscribe_is_dropped_once() {
+    fn scene<const SPACE: usize>(births: &mut Births<SPACE>) {
+        let (bus, go) = stuck(Overflow::Block, births);
+        let id = nervebus::SubscriptionId::new(bus.stats().subscriptions[0].id);
+        assert!(bus.unsubscribe(id));
+        drop(go);
+        let end = bus.shutdown(GUARD);
+        assert!(end.drained);
+        assert_eq!(end.ledger.deliveries().cancelled, 2);
+    }
+    in_both_sizes!(scene);
+}
+
+/// A payload that takes its handlers' thread along when it goes, if nobody stops it.
+#[derive(Serialize)]
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("a bad end");
+    }
+}
+
+#[test]
+fn a_payload_that_panics_when_dropped_is_not_the_end_of_its_lane() {
+    let bus = Bus::builder().wait_limit(GUARD).build().unwrap();
+    bus.subscribe("bomb", |_| ()).unwrap();
+    bus.subscribe("t", |_| ()).unwrap();
+    bus.emit("bomb", Bomb).unwrap();
+    assert!(bus.emit_and_wait("t", ()).unwrap().all_handled(), "the lane's worker is gone");
+    let end = bus.shutdown(GUARD);
+    assert!(end.drained && end.ledger.balanced(), "{end}");
 }
