@@ -44,7 +44,8 @@ struct Stripe<const EXITS: usize> {
     left: [AtomicUsize; EXITS],
 }
 
-/// A right to be inside; [`leave`](Self::leave) gives it back.
+/// A right to be inside; [`leave`](Self::leave) gives it back. Dropped (by a panic inside, say), it leaves by the last
+/// exit.
 #[must_use = "whoever enters must leave, or the gate never falls quiet"]
 #[derive(Debug)]
 pub struct Pass<'a, const EXITS: usize> {
@@ -59,6 +60,16 @@ impl<const EXITS: usize> Stripe<EXITS> {
                 turned_away: AtomicUsize::new(0),
                 left: const_array!(AtomicUsize::new(0)),
             }
+        }
+    }
+}
+
+impl<const EXITS: usize> Stripe<EXITS> {
+    #[inline]
+    fn leave(&self, kind: usize) {
+        if let Some(exit) = self.left.get(kind).or(self.left.last()) {
+            // Release pairs with the Acquire loads in `is_quiet` and `left`.
+            exit.fetch_add(1, Ordering::Release);
         }
     }
 }
@@ -145,10 +156,14 @@ impl<const EXITS: usize> Pass<'_, EXITS> {
     /// Leaves by the exit `kind`. A kind that does not exist counts as the last one.
     #[inline]
     pub fn leave(self, kind: usize) {
-        if let Some(exit) = self.stripe.left.get(kind).or(self.stripe.left.last()) {
-            // Release pairs with the Acquire loads in `is_quiet` and `left`.
-            exit.fetch_add(1, Ordering::Release);
-        }
+        self.stripe.leave(kind);
+        core::mem::forget(self);
+    }
+}
+
+impl<const EXITS: usize> Drop for Pass<'_, EXITS> {
+    fn drop(&mut self) {
+        self.stripe.leave(EXITS);
     }
 }
 

@@ -482,11 +482,13 @@ impl<T, S: Storage<T>> Ring<T, S> {
 
     /// How many pushes have succeeded since the beginning; counts at least half a machine word before it wraps.
     pub fn pushed(&self) -> usize {
+        // Acquire pairs with the AcqRel of the claim in `try_push`: what was done before a push that is counted is seen.
         self.shape.count(self.tail.0.load(Ordering::Acquire) & !self.shape.closed)
     }
 
     /// How many values have been taken since the beginning, by consumers or by being displaced.
     pub fn popped(&self) -> usize {
+        // Acquire pairs with the AcqRel of the claim in `pop`, in the same way.
         self.shape.count(self.head.0.load(Ordering::Acquire))
     }
 
@@ -522,8 +524,8 @@ impl<T, S: Storage<T>> Ring<T, S> {
     pub fn has_arrivals(&self) -> bool {
         // AcqRel pairs with the claim in `try_push` and with `close`.
         let tail = self.tail.0.fetch_or(0, Ordering::AcqRel);
-        // Acquire: the head is this side's own or a fellow consumer's; an old one only makes us look again.
-        tail != self.head.0.load(Ordering::Acquire)
+        // Relaxed: an old head only makes the caller look again.
+        tail != self.head.0.load(Ordering::Relaxed)
     }
 
     /// Whether a producer that is about to sleep must look again: a slot was freed, or the ring was closed.
@@ -533,7 +535,8 @@ impl<T, S: Storage<T>> Ring<T, S> {
     pub fn has_room(&self) -> bool {
         // AcqRel pairs with the claim in `pop`.
         let head = self.head.0.fetch_or(0, Ordering::AcqRel);
-        let tail = self.tail.0.load(Ordering::Acquire);
+        // Relaxed: an old tail only makes the caller look again; whoever closes the ring must wake those who sleep.
+        let tail = self.tail.0.load(Ordering::Relaxed);
         tail & self.shape.closed != 0 || self.shape.distance(head, tail) < self.capacity()
     }
 }

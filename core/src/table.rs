@@ -108,9 +108,15 @@ impl<H> fmt::Debug for Entry<H> {
 /// use nervebus_core::table::{SubscribeError, StaticTable};
 /// use nervebus_core::{Entry, LaneId, Priority, SubscriptionId};
 ///
-/// static ALARMS: StaticTable<fn(&u32) -> Result<(), ()>, 2> = StaticTable::new();
+/// type Alarm = fn(&u32) -> Result<(), ()>;
 ///
-/// let entry = |id| Entry::new(SubscriptionId::new(id), LaneId::INLINE, Priority::DEFAULT, (|_| Ok(())) as _);
+/// static ALARMS: StaticTable<Alarm, 2> = StaticTable::new();
+///
+/// fn ring(_reading: &u32) -> Result<(), ()> {
+///     Ok(())
+/// }
+///
+/// let entry = |id| Entry::new(SubscriptionId::new(id), LaneId::INLINE, Priority::DEFAULT, ring as Alarm);
 /// assert_eq!(ALARMS.subscribe(entry(1)).unwrap(), 1);
 /// assert_eq!(ALARMS.subscribe(entry(2)).unwrap(), 2);
 /// assert!(matches!(ALARMS.subscribe(entry(3)), Err(SubscribeError::Full(entry)) if entry.id.get() == 3));

@@ -9,7 +9,7 @@ use loom::model::Builder;
 const MAX_BRANCHES: usize = 10_000;
 
 /// Runs `model` in every order that takes at most `bound` preemptions (all orders if `None`), and prints how many those
-/// were.
+/// were. The environment variable `LOOM_MAX_PREEMPTIONS` replaces the bound of every model that has one.
 ///
 /// # Panics
 ///
@@ -19,6 +19,7 @@ pub fn explore(name: &str, bound: Option<usize>, model: impl Fn() + Send + Sync 
     let executions = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&executions);
     let mut builder = Builder::new();
+    let bound = bound.map(|bound| builder.preemption_bound.unwrap_or(bound));
     builder.preemption_bound = bound;
     builder.max_branches = MAX_BRANCHES;
     builder.check(move || {

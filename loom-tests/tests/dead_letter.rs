@@ -30,7 +30,7 @@ fn letter(number: u32, drops: &Arc<std::sync::atomic::AtomicUsize>) -> DeadLette
 /// just claimed; letters taken in another order than pushed.
 #[test]
 fn taking_against_an_overwriting_push() {
-    explore("dead_letter: 1 pusher x 3, 1 taker x 2, capacity 1", Some(3), || {
+    explore("dead_letter: 1 pusher x 3, 1 taker x 2, capacity 1", Some(2), || {
         let drops = Counted::counter();
         let queue = Arc::new(Queue::with_capacity(1).unwrap());
         let pusher = {

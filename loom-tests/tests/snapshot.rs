@@ -108,7 +108,7 @@ fn reader<const K: usize>(scene: &Arc<Scene<K>>, times: usize) -> loom::thread::
 /// version dropped twice or never; an update lost.
 #[test]
 fn one_reader_three_writes() {
-    explore("snapshot: 1 reader x 2, 3 writes, 2 versions", Some(3), || {
+    explore("snapshot: 1 reader x 2, 3 writes, 2 versions", Some(2), || {
         let scene = Scene::<2>::new();
         let reader = reader(&scene, 2);
         let written = (0..3).filter(|_| scene.write()).count();
@@ -120,20 +120,20 @@ fn one_reader_three_writes() {
 
 /// Would catch: as above, in every order there is, and so small that they can all be explored.
 #[test]
-fn one_reader_two_writes() {
-    explore("snapshot: 1 reader, 2 writes, 2 versions", None, || {
+fn one_reader_one_write() {
+    explore("snapshot: 1 reader, 1 write, 2 versions", None, || {
         let scene = Scene::<2>::new();
         let reader = reader(&scene, 1);
-        let written = (0..2).filter(|_| scene.write()).count();
+        assert!(scene.write(), "the other version is spare");
         reader.join().unwrap();
-        assert_eq!(scene.finish(), written);
+        assert_eq!(scene.finish(), 1);
     });
 }
 
 /// Would catch: as above, where two readers of one version give it back in any order, and of two versions at once.
 #[test]
 fn two_readers_two_writes() {
-    explore("snapshot: 2 readers, 2 writes, 2 versions", Some(3), || {
+    explore("snapshot: 2 readers, 2 writes, 2 versions", Some(2), || {
         let scene = Scene::<2>::new();
         let readers = [reader(&scene, 1), reader(&scene, 1)];
         let written = (0..2).filter(|_| scene.write()).count();
@@ -148,7 +148,7 @@ fn two_readers_two_writes() {
 /// writer that does not see what the one before it has done.
 #[test]
 fn two_writers_one_reader() {
-    explore("snapshot: 2 writers x 2, 1 reader, 3 versions", Some(3), || {
+    explore("snapshot: 2 writers x 2, 1 reader, 3 versions", Some(2), || {
         let scene = Scene::<3>::new();
         let reader = reader(&scene, 1);
         let writer = {

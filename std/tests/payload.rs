@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests stop at the first surprise")]
 
 use std::fmt::Debug;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
@@ -82,7 +83,7 @@ fn a_payload_keeps_its_alignment() {
     let bus = Bus::builder().build().unwrap();
     let aligned = |event: &Event<'_>| {
         let at = std::ptr::from_ref(event.payload_as::<Aligned>().unwrap()).addr();
-        if at % 256 == 0 { Ok(()) } else { Err(format!("at {at:#x}")) }
+        if at.is_multiple_of(256) { Ok(()) } else { Err(format!("at {at:#x}")) }
     };
     bus.on("t").inline().handle(aligned).unwrap();
     bus.on("t").handle(aligned).unwrap();
@@ -331,4 +332,18 @@ fn a_payload_that_panics_when_dropped_is_not_the_end_of_its_lane() {
     assert!(bus.emit_and_wait("t", ()).unwrap().all_handled(), "the lane's worker is gone");
     let end = bus.shutdown(GUARD);
     assert!(end.drained && end.ledger.balanced(), "{end}");
+}
+
+#[test]
+fn a_payload_that_panics_when_dropped_by_an_emit_leaves_no_emit_under_way() {
+    let bus = Bus::builder().build().unwrap();
+    bus.on("inline").inline().handle(|_| ()).unwrap();
+    for topic in ["inline", "nobody"] {
+        // Whether the emitter gets to see the panic is not the point here.
+        let emit = AssertUnwindSafe(|| bus.emit(topic, Bomb).map_err(std::mem::forget));
+        let _ = catch_unwind(emit);
+    }
+    let end = bus.shutdown(GUARD);
+    assert!(end.drained && end.ledger.balanced(), "{end}\n{}", end.ledger);
+    assert_eq!((end.ledger.emitted, end.ledger.emitting), (2, 0));
 }

@@ -114,6 +114,16 @@ fn two_threads_that_shut_down_at_once_both_see_it_drained() {
 }
 
 #[test]
+fn an_idle_bus_needs_no_time_at_all() {
+    let bus = Bus::builder().lane(Lane::new("idle")).build().unwrap();
+    bus.subscribe("t", |_| ()).unwrap();
+    assert!(bus.emit_and_wait("t", ()).unwrap().all_handled());
+    let report = bus.shutdown(Duration::ZERO);
+    assert!(report.lanes.iter().all(|lane| !lane.abandoned), "no worker is busy: {report}");
+    assert!(report.drained && report.handled == 1, "{report}");
+}
+
+#[test]
 fn the_longest_deadline_there_is_means_until_it_is_done() {
     let bus = Bus::builder().build().unwrap();
     bus.subscribe("t", |_| ()).unwrap();
@@ -171,9 +181,9 @@ fn from_a_handler_of_another_bus_it_drains_like_from_anywhere() {
 fn what_a_stuck_handler_leaves_becomes_dead_letters_and_the_other_lanes_drain() {
     let (bus, go) = stuck(3);
     let second = bus.on("t").name("second").handle(|_| ()).unwrap();
-    bus.emit("t", 4).unwrap();
+    bus.emit("t", 4_usize).unwrap();
     bus.on("u").lane("free").handle(|_| ()).unwrap();
-    bus.event("u", ()).source("s").emit().unwrap();
+    assert!(bus.emit_and_wait("u", ()).unwrap().all_handled());
 
     let report = bus.shutdown(Duration::from_millis(5));
     assert!(!report.drained);

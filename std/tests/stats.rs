@@ -37,7 +37,7 @@ fn a_new_bus_has_nothing_to_report_but_its_shape() {
 #[test]
 fn each_subscription_is_reported_with_what_its_handler_did() {
     let bus = Bus::builder().lane(Lane::new("io")).build().unwrap();
-    let odd = |event: &Event<'_>| if event["n"].as_u64().unwrap() % 2 == 0 { Ok(()) } else { Err("odd") };
+    let odd = |event: &Event<'_>| if event["n"].as_u64().unwrap().is_multiple_of(2) { Ok(()) } else { Err("odd") };
     bus.on("a.*").name("picky").priority(7).lane("io").handle(odd).unwrap();
     let gone = bus.on("*").name("gone").handle(|_| ()).unwrap();
     bus.on("a.b").inline().handle(|_| ()).unwrap();

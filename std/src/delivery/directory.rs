@@ -95,8 +95,8 @@ impl Directory {
     /// Calls `found` with the topic of this name, if it is known.
     #[inline]
     fn with_known<R>(&self, name: &str, hash: u64, found: impl FnOnce(&Arc<TopicState>) -> R) -> Option<R> {
-        let shard = self.shards[hash as usize % SHARDS].load();
-        shard.find(hash.rotate_right(4), |topic| *topic.name == *name).map(found)
+        let shard = self.shards[shard_of(hash)].load();
+        shard.find(hash, |topic| *topic.name == *name).map(found)
     }
 
     /// Calls `then` with the topic of this name, making it known if it is new.
@@ -110,8 +110,8 @@ impl Directory {
         then: impl FnOnce(&TopicState) -> R,
     ) -> Result<R, E> {
         let hash = self.hasher.hash_one(name);
-        let shard = self.shards[hash as usize % SHARDS].load();
-        if let Some(topic) = shard.find(hash.rotate_right(4), |topic| *topic.name == *name) {
+        let shard = self.shards[shard_of(hash)].load();
+        if let Some(topic) = shard.find(hash, |topic| *topic.name == *name) {
             return Ok(then(topic));
         }
         drop(shard);
@@ -155,11 +155,9 @@ impl Directory {
     }
 
     fn publish(&self, topic: &Arc<TopicState>, hash: u64) {
-        let shard = &self.shards[hash as usize % SHARDS];
+        let shard = &self.shards[shard_of(hash)];
         let mut table = HashTable::clone(&shard.load());
-        table.insert_unique(hash.rotate_right(4), Arc::clone(topic), |topic| {
-            self.hasher.hash_one(&*topic.name).rotate_right(4)
-        });
+        table.insert_unique(hash, Arc::clone(topic), |topic| self.hasher.hash_one(&*topic.name));
         shard.store(Arc::new(table));
     }
 
@@ -227,6 +225,13 @@ impl Directory {
     pub(crate) fn topics(&self) -> usize {
         self.lock().topics.len()
     }
+}
+
+/// Picks a shard by bits that the shard's own table does not use: it takes the low ones for the bucket and the high ones
+/// for its tags.
+#[inline]
+fn shard_of(hash: u64) -> usize {
+    (hash >> 32) as usize % SHARDS
 }
 
 /// Whether a pattern that was checked when it was subscribed matches a name that was checked when it was emitted.

@@ -211,10 +211,10 @@ impl Engine {
         if !route.inline().is_empty() && context::depth() >= self.max_depth {
             return Err(Refused::TooDeep(self.max_depth));
         }
-        if !queued {
-            return self.tap_has_room(how.patience);
-        }
         let own = context::lane_of(self.bus);
+        if !queued {
+            return self.tap_has_room(how.patience, own);
+        }
         if let (Some(_), Some(own)) = (&how.waiter, own)
             && !route.lane(own).is_empty()
         {
@@ -231,12 +231,14 @@ impl Engine {
                 }
             }
         }
-        self.tap_has_room(how.patience)
+        self.tap_has_room(how.patience, own)
     }
 
-    fn tap_has_room(&self, patience: Patience) -> Result<(), Refused> {
+    fn tap_has_room(&self, patience: Patience, worker_of: Option<LaneId>) -> Result<(), Refused> {
         match &self.tap {
-            Some(tap) if !tap.wait_for_room(patience) => Err(Refused::Full(tap.name.to_string())),
+            Some(tap) if !tap.wait_for_room(tap_patience(tap, patience, worker_of)) => {
+                Err(Refused::Full(tap.name.to_string()))
+            }
             _ => Ok(()),
         }
     }
@@ -250,7 +252,6 @@ impl Engine {
         envelope
     }
 
-    /// Waiting for the audit log is safe on any thread but its own: its writer waits for nobody.
     fn push_tap(
         &self,
         tap: &Queue,
@@ -259,7 +260,7 @@ impl Engine {
         worker_of: Option<LaneId>,
         stripe: usize,
     ) {
-        let patience = if worker_of == Some(tap.id) { Patience::Never } else { patience };
+        let patience = tap_patience(tap, patience, worker_of);
         let mut copy = envelope.share();
         copy.expected = 1;
         if let Pushed::Refused(refusal) = tap.push(copy, patience, stripe) {
@@ -298,4 +299,9 @@ impl Engine {
             waiter.add(delivered.outcomes, delivered.cancelled);
         }
     }
+}
+
+/// Waiting for the audit log is safe on any thread but its own: its writer waits for nobody.
+fn tap_patience(tap: &Queue, patience: Patience, worker_of: Option<LaneId>) -> Patience {
+    if worker_of == Some(tap.id) { Patience::Never } else { patience }
 }

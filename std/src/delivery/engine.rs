@@ -13,7 +13,7 @@ use crate::delivery::count::{STRIPES, Striped};
 use crate::delivery::dead_letters::{DeadLetterStore, Obituary};
 use crate::delivery::directory::Directory;
 use crate::delivery::envelope::Envelope;
-use crate::delivery::handler::HandlerError;
+use crate::delivery::handler::{HandlerError, text_of};
 use crate::delivery::lane::Queue;
 use crate::delivery::subscription::Subscription;
 use crate::event::OwnedEvent;
@@ -92,7 +92,7 @@ impl Engine {
     ) {
         let event = OwnedEvent(Arc::new(envelope.keep(topic, self.bus)));
         for (subscription, error) in failures {
-            let text = error.to_string();
+            let text = text_of(error);
             // A record that cannot be handled makes no further record, or one bad handler of `system.*` would go on
             // for ever.
             if !topic.starts_with(SYSTEM) {

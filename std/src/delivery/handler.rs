@@ -85,7 +85,27 @@ where
         // Unwind safety: what a panic leaves half-done is the handler's own state, which the bus never looks at.
         match catch_unwind(AssertUnwindSafe(|| handler(event).into_result())) {
             Ok(result) => result.map_err(HandlerError::Error),
-            Err(payload) => Err(HandlerError::from_panic(&*payload)),
+            Err(payload) => {
+                let error = HandlerError::from_panic(&*payload);
+                drop_quietly(payload);
+                Err(error)
+            }
         }
+    })
+}
+
+/// Drops a value of the user's on a thread of the bus's: if its `Drop` panics, the panic goes no further.
+pub(crate) fn drop_quietly<T>(value: T) {
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+        // What a panicking `Drop` panics with may itself panic when dropped; leaking it ends the chain.
+        std::mem::forget(again);
+    }
+}
+
+/// The text of an error of the user's, whose `Display` may panic.
+pub(crate) fn text_of(error: &HandlerError) -> String {
+    catch_unwind(AssertUnwindSafe(|| error.to_string())).unwrap_or_else(|payload| {
+        drop_quietly(payload);
+        "an error whose Display panicked".into()
     })
 }

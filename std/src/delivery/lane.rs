@@ -195,7 +195,7 @@ impl Queue {
 
     fn push_when_free(&self, mut envelope: Envelope, deadline: Option<Instant>) -> Pushed {
         loop {
-            let in_time = self.room.wait(|| self.ring.has_room(), deadline);
+            let in_time = self.wait(deadline);
             match self.ring.try_push(envelope) {
                 Ok(()) => {
                     self.wake_worker();
@@ -223,12 +223,16 @@ impl Queue {
             (Overflow::BlockFor(wait), Patience::Policy) => Some(clock::after(wait)),
         };
         loop {
-            let in_time = self.room.wait(|| self.ring.has_room(), deadline);
+            let in_time = self.wait(deadline);
             if self.ring.would_accept() || !in_time {
                 return self.ring.would_accept();
             }
             threads::yield_now();
         }
+    }
+
+    fn wait(&self, deadline: Option<Instant>) -> bool {
+        self.room.wait(|| self.ring.would_accept(), || self.ring.has_room(), deadline)
     }
 
     fn refuse(&self, envelope: Envelope, closed: bool) -> Pushed {

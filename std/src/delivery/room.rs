@@ -21,11 +21,18 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    /// Waits until `has_room` says so or the deadline has passed; says which. May return early.
-    pub(crate) fn wait(&self, has_room: impl Fn() -> bool, deadline: Option<Instant>) -> bool {
+    /// Waits until there is room or the deadline has passed; says which. May return early.
+    ///
+    /// `glance` is a cheap look that may be wrong; `has_room` is the one that cannot miss a pop.
+    pub(crate) fn wait(
+        &self,
+        glance: impl Fn() -> bool,
+        has_room: impl Fn() -> bool,
+        deadline: Option<Instant>,
+    ) -> bool {
         for _ in 0..SPINS {
             std::hint::spin_loop();
-            if has_room() {
+            if glance() {
                 return true;
             }
         }

@@ -15,7 +15,7 @@ use crate::delivery::lane::Queue;
 use crate::delivery::ledger::Ledger;
 use crate::event::OwnedEvent;
 use crate::platform::clock;
-use crate::platform::threads::poll_until;
+use crate::platform::threads::{self, poll_until};
 
 /// What a shutdown left of one lane.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -70,13 +70,23 @@ impl Engine {
         self.gate.close();
     }
 
-    /// Shuts down by the deadline. On a worker's own thread it only closes: a worker cannot wait for itself.
-    pub(crate) fn shutdown(&self, deadline: Duration) -> ShutdownReport {
+    /// Shuts down by the deadline. Inside a handler it leaves that to a thread of its own, because a handler cannot wait
+    /// for itself, and reports at once.
+    pub(crate) fn shutdown(self: &Arc<Self>, deadline: Duration) -> ShutdownReport {
         self.close();
-        if context::lane_of(self.bus).is_some() || context::depth() > 0 {
-            self.queues.iter().for_each(|queue| queue.close());
-            return self.shutdown_report();
+        if context::lane_of(self.bus).is_none() && context::depth() == 0 {
+            self.drain(deadline);
+        } else {
+            let engine = Arc::clone(self);
+            if threads::spawn("nervebus-shutdown".into(), move || engine.drain(deadline)).is_err() {
+                // Without a thread, nobody waits; the workers still drain what they have, and end.
+                self.queues.iter().chain(&self.tap).for_each(|queue| queue.close());
+            }
         }
+        self.shutdown_report()
+    }
+
+    fn drain(&self, deadline: Duration) {
         let end = clock::after(deadline);
         // The audit log comes last, for it records what the handlers of the other lanes do; it gets a share of the
         // deadline that slow handlers cannot eat up.
@@ -93,7 +103,6 @@ impl Engine {
             tap.close();
             self.end(tap, end);
         }
-        self.shutdown_report()
     }
 
     /// Whether no lane has anything to do. Events that went from lane to lane while we looked change the number of

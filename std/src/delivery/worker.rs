@@ -10,6 +10,7 @@ use crate::delivery::deliver::{Delivered, deliver};
 use crate::delivery::directory::{RouteCache, TopicState};
 use crate::delivery::engine::Engine;
 use crate::delivery::envelope::{Envelope, TopicId};
+use crate::delivery::handler::drop_quietly;
 use crate::delivery::lane::Queue;
 use crate::event::Event;
 use crate::platform::threads;
@@ -109,17 +110,19 @@ fn handle(engine: &Arc<Engine>, queue: &Queue, topics: &mut Topics, mut envelope
         let entries = entries.iter().filter(|entry| entry.since <= event.envelope.version);
         deliver(entries, &event, ticket.is_some())
     };
-    let called = delivered.handled + delivered.failures.len();
     let Delivered { handled, failures, outcomes, .. } = delivered;
-    let expected = u64::from(envelope.expected);
-    if !failures.is_empty() {
+    let (expected, failed) = (u64::from(envelope.expected), failures.len() as u64);
+    if failures.is_empty() {
+        drop_quietly(envelope);
+    } else {
         engine.bury(envelope, &topic.name, &queue.name, &failures);
     }
     count::add(&queue.outcomes.handled, handled as u64);
-    count::add(&queue.outcomes.failed, failures.len() as u64);
-    count::add(&queue.outcomes.cancelled, expected.saturating_sub(called as u64));
+    count::add(&queue.outcomes.failed, failed);
+    count::add(&queue.outcomes.cancelled, expected.saturating_sub(handled as u64 + failed));
     count::add(&queue.finished, 1);
     if let Some(ticket) = ticket {
         ticket.report(outcomes);
     }
+    drop_quietly(failures);
 }

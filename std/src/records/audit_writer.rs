@@ -16,6 +16,7 @@ use crate::delivery::dead_letters::Obituary;
 use crate::delivery::directory::TopicState;
 use crate::delivery::engine::Engine;
 use crate::delivery::envelope::Envelope;
+use crate::delivery::handler::drop_quietly;
 use crate::delivery::lane::Queue;
 use crate::delivery::worker::rest;
 use crate::event::{Event, OwnedEvent};
@@ -92,8 +93,9 @@ impl AuditWriter {
         let event = Event { envelope: &envelope, topic: &topic.name, bus: self.engine.bus };
         let written = write_line(&mut batch.text, &event);
         batch.lines += 1;
-        if let Err(error) = written {
-            self.cannot_serialize(batch, &topic.name, envelope, error);
+        match written {
+            Ok(()) => drop_quietly(envelope),
+            Err(error) => self.cannot_serialize(batch, &topic.name, envelope, error),
         }
     }
 
@@ -178,7 +180,10 @@ fn write_line(out: &mut Vec<u8>, event: &Event<'_>) -> Result<(), String> {
     // The payload is serialized by code of the user's, which may fail or panic.
     write_fields(out, event, |out| match catch_unwind(AssertUnwindSafe(|| content.write_json(out))) {
         Ok(result) => result.map_err(|error| error.to_string()),
-        Err(_) => Err("its Serialize implementation panicked".into()),
+        Err(payload) => {
+            drop_quietly(payload);
+            Err("its Serialize implementation panicked".into())
+        }
     })
 }
 
