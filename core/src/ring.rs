@@ -13,7 +13,13 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 
+use self::shape::Shape;
 use crate::sync::{AtomicUsize, Ordering, UnsafeCell, const_array, const_fn, look_again, spin_loop};
+
+mod error;
+mod shape;
+
+pub use self::error::{CapacityError, PopError, PushError};
 
 /// The bit of a stamp that says that the slot holds a value. Laps are even, so it is free.
 const FULL: usize = 1;
@@ -43,77 +49,6 @@ pub type StaticRing<T, const N: usize> = Ring<T, [Slot<T>; N]>;
 /// A ring whose storage is on the heap and whose capacity is chosen at run time.
 #[cfg(feature = "alloc")]
 pub type BoxedRing<T> = Ring<T, alloc::boxed::Box<[Slot<T>]>>;
-
-/// Why a push was refused; the value comes back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PushError<T> {
-    /// Every slot is taken.
-    Full(T),
-    /// The ring was closed; no push will succeed again.
-    Closed(T),
-}
-
-impl<T> PushError<T> {
-    /// The value that was refused.
-    pub fn into_inner(self) -> T {
-        match self {
-            Self::Full(value) | Self::Closed(value) => value,
-        }
-    }
-
-    /// Whether the ring had no free slot.
-    pub const fn is_full(&self) -> bool {
-        matches!(self, Self::Full(_))
-    }
-
-    /// Whether the ring was closed.
-    pub const fn is_closed(&self) -> bool {
-        matches!(self, Self::Closed(_))
-    }
-}
-
-impl<T> fmt::Display for PushError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.is_full() { "the ring is full" } else { "the ring is closed" })
-    }
-}
-
-impl<T: fmt::Debug> core::error::Error for PushError<T> {}
-
-/// Why there was nothing to pop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PopError {
-    /// Nothing is ready; a value may still come.
-    Empty,
-    /// Nothing is left and nothing will come: the ring was closed and every value has been taken.
-    Closed,
-}
-
-impl fmt::Display for PopError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Empty => "the ring is empty",
-            Self::Closed => "the ring is closed and drained",
-        })
-    }
-}
-
-impl core::error::Error for PopError {}
-
-/// A capacity that no ring can have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CapacityError {
-    /// The capacity asked for, in slots.
-    pub capacity: usize,
-}
-
-impl fmt::Display for CapacityError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ring capacity {} is outside 1..={MAX_CAPACITY}", self.capacity)
-    }
-}
-
-impl core::error::Error for CapacityError {}
 
 /// One place of a ring: a stamp and room for a value.
 ///
@@ -164,64 +99,6 @@ impl<T> Storage<T> for alloc::boxed::Box<[Slot<T>]> {
     #[inline(always)]
     fn slots(&self) -> &[Slot<T>] {
         self
-    }
-}
-
-/// The arithmetic of positions for one capacity.
-#[derive(Debug, Clone, Copy)]
-struct Shape {
-    capacity: usize,
-    /// The bit above the index; set in the tail when the ring is closed.
-    closed: usize,
-}
-
-impl Shape {
-    const fn of(capacity: usize) -> Self {
-        Self { capacity, closed: capacity.next_power_of_two() }
-    }
-
-    /// What one lap adds to a position.
-    #[inline(always)]
-    const fn one_lap(self) -> usize {
-        self.closed << 1
-    }
-
-    #[inline(always)]
-    const fn index(self, position: usize) -> usize {
-        position & (self.closed - 1)
-    }
-
-    #[inline(always)]
-    const fn lap(self, position: usize) -> usize {
-        position & !(self.one_lap() - 1)
-    }
-
-    /// The position after `position`, which must not carry the closed bit.
-    #[inline(always)]
-    const fn next(self, position: usize) -> usize {
-        if self.index(position) + 1 < self.capacity {
-            position + 1
-        } else {
-            self.lap(position).wrapping_add(self.one_lap())
-        }
-    }
-
-    /// How many positions come before this one.
-    const fn count(self, position: usize) -> usize {
-        (self.lap(position) / self.one_lap()).wrapping_mul(self.capacity).wrapping_add(self.index(position))
-    }
-
-    /// How many pushes lie between two positions, at most the capacity.
-    const fn distance(self, head: usize, tail: usize) -> usize {
-        let laps = self.lap(tail).wrapping_sub(self.lap(head)) / self.one_lap();
-        let (from, to) = (self.index(head), self.index(tail));
-        let distance = match laps {
-            0 => to.saturating_sub(from),
-            1 => self.capacity - from + to,
-            // The two positions were read at different moments, and the ring went round in between.
-            _ => self.capacity,
-        };
-        if distance < self.capacity { distance } else { self.capacity }
     }
 }
 

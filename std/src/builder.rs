@@ -11,7 +11,7 @@ use crate::admission::name::NameRule;
 use crate::bus::{Audit, Bus};
 use crate::delivery::dead_letters::DeadLetterStore;
 use crate::delivery::directory::{Directory, Limits};
-use crate::delivery::engine::{Engine, InlineAccount};
+use crate::delivery::engine::{AUDIT_ERROR, Engine, HANDLER_ERROR, InlineAccount};
 use crate::delivery::lane::{Lane, Overflow, Queue};
 use crate::delivery::timing::Timing;
 use crate::delivery::worker;
@@ -181,7 +181,7 @@ impl Builder {
             bus: random::bits(),
             seq: AtomicU64::new(0),
             gate: Gate::new(),
-            directory: Directory::new(self.limits),
+            directory: Directory::new(self.limits, &[HANDLER_ERROR, AUDIT_ERROR]),
             queues,
             tap,
             inline: InlineAccount::default(),
@@ -202,7 +202,7 @@ impl Builder {
         in_range("max_depth", self.max_depth.into(), 1, MAX_DEPTH)?;
         in_range("lanes", self.lanes.len() as u64 + 1, 1, MAX_LANES)?;
         wait_in_range("wait_limit", self.wait_limit)?;
-        let mut names = RESERVED.to_vec();
+        let mut names = Vec::new();
         for lane in std::iter::once(&self.default_lane).chain(&self.lanes) {
             check_name(&lane.name)?;
             check_lane(lane)?;
@@ -227,6 +227,9 @@ fn check_name(name: &str) -> Result<(), BuildError> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if name.is_empty() || name.len() > 32 || !name.chars().all(allowed) {
         return Err(BuildError::LaneName { name: name.to_owned() });
+    }
+    if RESERVED.contains(&name) {
+        return Err(BuildError::ReservedLane { name: name.to_owned() });
     }
     Ok(())
 }

@@ -34,6 +34,11 @@ pub enum BuildError {
         /// The name.
         name: String,
     },
+    /// A lane has a name that the bus uses itself: `inline` or `audit`.
+    ReservedLane {
+        /// The name.
+        name: String,
+    },
     /// Two lanes have the same name.
     DuplicateLane {
         /// The name.
@@ -67,6 +72,7 @@ impl fmt::Display for BuildError {
             Self::LaneName { name } => {
                 write!(f, "lane name {name:?} is not 1 to 32 letters, digits, '-', '_' or '.'")
             }
+            Self::ReservedLane { name } => write!(f, "lane name {name:?} is one that the bus uses itself"),
             Self::DuplicateLane { name } => write!(f, "lane {name:?} is defined twice"),
             Self::Audit { path, error } => write!(f, "cannot append to the audit log {path:?}: {error}"),
             Self::Thread { lane, error } => write!(f, "cannot start the worker of lane {lane:?}: {error}"),

@@ -11,7 +11,7 @@ use crate::delivery::envelope::{Envelope, Kept};
 /// An event as a handler sees it: a view that lives as long as the call.
 ///
 /// `event["field"]` reads the payload as JSON (`null` for what is not there); [`payload_as`](Self::payload_as) reads it
-/// as the Rust value that was emitted. To keep an event, call [`to_owned`](Self::to_owned).
+/// as the Rust value that was emitted.
 ///
 /// # Cost
 ///
@@ -132,7 +132,7 @@ impl fmt::Display for EventId<'_> {
     }
 }
 
-/// An event that outlives its delivery: what dead letters hold, and what a handler can keep.
+/// An event that outlives its delivery: what dead letters hold.
 ///
 /// Cheap to clone; the payload is shared.
 #[derive(Clone)]

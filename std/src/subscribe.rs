@@ -77,7 +77,7 @@ impl<'a> Subscribe<'a> {
         let timing = self.bus.timing();
         let name = self.name.unwrap_or_else(|| self.pattern.to_owned()).into();
         let handler = thunk(handler);
-        self.bus.engine().directory.subscribe(pattern, |id| Subscription {
+        self.bus.engine().directory.subscribe(pattern, self.bus.engine().names, |id| Subscription {
             id,
             name,
             pattern: self.pattern.into(),

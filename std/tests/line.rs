@@ -107,7 +107,7 @@ fn a_line_that_is_no_event_says_why() {
         (b"", "the line is empty"),
         (b" \t\r\n", "the line is empty"),
         (b"\xef\xbb\xbf", "the line is empty"),
-        (b"{\"event_type\": \"\xff\"}", "the line is not UTF-8 from byte 16 on"),
+        (b"{\"event_type\": \"\xff\"}", "the line is not UTF-8 from byte 17 on"),
         (b"{\"event_type\": ", "the line is not JSON at column 15: EOF while parsing a value"),
         (b"{\"event_type\": \"a\"} x", "the line is not JSON at column 21: trailing characters"),
         (b"{\n\"event_type\": x}", "the line is not JSON at column 17: expected value"),

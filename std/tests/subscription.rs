@@ -160,6 +160,7 @@ fn unsubscribing_a_pattern_ends_it_for_known_and_for_new_topics() {
         assert!(bus.unsubscribe(id));
         assert!(bus.emit("a.b", ()).unwrap().is_unrouted(), "{pattern}");
         assert!(bus.emit("a.c", ()).unwrap().is_unrouted() && bus.emit("c.b", ()).unwrap().is_unrouted());
+        assert_eq!(bus.ledger().unrouted, 3, "nobody is subscribed, not even in vain");
         assert_eq!(bus.stats().active_subscriptions, 0);
     }
 }

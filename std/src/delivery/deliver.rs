@@ -30,7 +30,7 @@ pub(crate) fn deliver<'r>(
     event: &Event<'_>,
     want_outcomes: bool,
 ) -> Delivered {
-    let _scope = Handling::enter(event.seq(), event.envelope.correlation.as_ref());
+    let _scope = Handling::enter(event.bus, event.seq(), event.envelope.correlation.as_ref());
     let mut delivered = Delivered::default();
     if want_outcomes {
         entries.into_iter().for_each(|entry| delivered.call_and_note(entry, event));

@@ -15,12 +15,13 @@ use nervebus_core::route::HeapRoute;
 use nervebus_core::table::HostedTable;
 use nervebus_core::{Entry, Pattern, SubscriptionId, Topic};
 
+use crate::admission::name::NameRule;
 use crate::delivery::envelope::TopicId;
 use crate::delivery::subscription::Subscription;
 use crate::error::SubscribeError;
 
 /// Over how many tables names are spread: a new topic copies one of them.
-const SHARDS: usize = 16;
+const SHARDS: usize = 256;
 
 /// The route table of one topic.
 pub(crate) type RouteTable = HostedTable<Arc<Subscription>>;
@@ -53,6 +54,8 @@ pub(crate) struct Directory {
     hasher: DefaultHashBuilder,
     registry: Mutex<Registry>,
     limits: Limits,
+    /// How many topics are the bus's own; they count neither for the limit nor in statistics.
+    own: usize,
 }
 
 /// How many of each there may be.
@@ -79,13 +82,19 @@ pub(crate) struct TooManyTopics {
 }
 
 impl Directory {
-    pub(crate) fn new(limits: Limits) -> Self {
-        Self {
+    pub(crate) fn new(limits: Limits, own: &[&str]) -> Self {
+        let directory = Self {
             shards: std::array::from_fn(|_| ArcSwap::from_pointee(HashTable::new())),
             hasher: DefaultHashBuilder::default(),
             registry: Mutex::default(),
             limits,
+            own: own.len(),
+        };
+        for name in own {
+            // Within the limit: it is counted from here.
+            let _ = directory.topic(name);
         }
+        directory
     }
 
     fn lock(&self) -> MutexGuard<'_, Registry> {
@@ -141,7 +150,7 @@ impl Directory {
             return Ok(known);
         }
         let limit = self.limits.topics;
-        let id = TopicId::try_from(registry.topics.len()).ok().filter(|id| (*id as usize) < limit);
+        let id = TopicId::try_from(registry.topics.len()).ok().filter(|id| (*id as usize) < limit + self.own);
         let id = id.ok_or(TooManyTopics { limit })?;
         let topic = Arc::new(TopicState { id, name: name.into(), table: RouteTable::default() });
         for subscription in &registry.patterns {
@@ -165,8 +174,13 @@ impl Directory {
     pub(crate) fn subscribe(
         &self,
         pattern: Pattern<'_>,
+        names: NameRule,
         make: impl FnOnce(SubscriptionId) -> Subscription,
     ) -> Result<SubscriptionId, SubscribeError> {
+        if pattern.kind() == PatternKind::Exact {
+            // A name that nobody may emit on would be known, and so emitted on, once somebody subscribes to it.
+            names.check(pattern.as_str()).map_err(|rule| SubscribeError::InvalidPattern { rule })?;
+        }
         let mut registry = self.lock();
         if registry.closed {
             return Err(SubscribeError::Closed);
@@ -201,8 +215,13 @@ impl Directory {
 
     /// Removes a subscription; `false` if there is none of this identity.
     pub(crate) fn unsubscribe(&self, id: SubscriptionId) -> bool {
-        let mut registry = self.lock();
-        let Some(subscription) = registry.subscriptions.remove(&id.get()) else { return false };
+        // The last reference is dropped after the lock: what a handler owns may use the bus in its `Drop`.
+        let removed = self.remove(&mut self.lock(), id);
+        removed.is_some()
+    }
+
+    fn remove(&self, registry: &mut Registry, id: SubscriptionId) -> Option<Arc<Subscription>> {
+        let subscription = registry.subscriptions.remove(&id.get())?;
         // Relaxed: routes that others have loaded still hold it; see `Subscription::handle`.
         subscription.active.store(false, Ordering::Relaxed);
         registry.patterns.retain(|pattern| pattern.id != id);
@@ -210,7 +229,7 @@ impl Directory {
             // Only a busy cell could refuse, and the registry's lock keeps other writers away.
             let _ = topic.table.unsubscribe(id);
         }
-        true
+        Some(subscription)
     }
 
     /// Refuses subscriptions from now on.
@@ -223,7 +242,7 @@ impl Directory {
     }
 
     pub(crate) fn topics(&self) -> usize {
-        self.lock().topics.len()
+        self.lock().topics.len() - self.own
     }
 }
 

@@ -134,7 +134,7 @@ impl Engine {
             name,
             || Ok::<_, Refused>(()),
             |topic| {
-                let _scope = context::Handling::enter(seq, None);
+                let _scope = context::Handling::enter(self.bus, seq, None);
                 self.emit_on(topic, &topic.table.load(), Body::new(payload), how)
             },
         );
@@ -208,7 +208,7 @@ impl Engine {
         if how.system {
             return Ok(());
         }
-        if !route.inline().is_empty() && context::depth() >= self.max_depth {
+        if !route.inline().is_empty() && context::depth() >= self.max_depth as usize {
             return Err(Refused::TooDeep(self.max_depth));
         }
         let own = context::lane_of(self.bus);
@@ -244,11 +244,12 @@ impl Engine {
     }
 
     fn envelope(&self, seq: u64, topic: &TopicState, route: &TopicRoute, body: Body, how: &How) -> Envelope {
-        let inherited = context::inherited();
+        let inherited = context::inherited(self.bus);
         let mut envelope = Envelope::new(seq, topic.id, route.version(), body);
         envelope.cause = inherited.cause;
         envelope.correlation = how.correlation.clone().or(inherited.correlation);
         envelope.meta = how.meta.clone();
+        envelope.own = how.system;
         envelope
     }
 

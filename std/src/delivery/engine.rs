@@ -18,11 +18,11 @@ use crate::delivery::lane::Queue;
 use crate::delivery::subscription::Subscription;
 use crate::event::OwnedEvent;
 
-/// The domain of the events that the bus emits itself.
-pub(crate) const SYSTEM: &str = "system.";
-
 /// The topic of the record of a failed handler.
 pub(crate) const HANDLER_ERROR: &str = "system.handler_error";
+
+/// The topic of the record of an audit log that cannot be written.
+pub(crate) const AUDIT_ERROR: &str = "system.audit_error";
 
 /// How an emit ends; the exits of the gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,12 +90,12 @@ impl Engine {
         lane: &str,
         failures: &[(Arc<Subscription>, Arc<HandlerError>)],
     ) {
+        let own = envelope.own;
         let event = OwnedEvent(Arc::new(envelope.keep(topic, self.bus)));
         for (subscription, error) in failures {
             let text = text_of(error);
-            // A record that cannot be handled makes no further record, or one bad handler of `system.*` would go on
-            // for ever.
-            if !topic.starts_with(SYSTEM) {
+            // A record that cannot be handled makes no further record, or one bad handler of records would go on for ever.
+            if !own {
                 let record = failure_record(&event, lane, subscription, error.kind(), &text);
                 self.emit_system(HANDLER_ERROR, record, Some(&event));
             }

@@ -28,6 +28,8 @@ pub(crate) struct Envelope {
     pub(crate) topic: TopicId,
     /// How many handlers of the lane it lies in were subscribed when it was emitted.
     pub(crate) expected: u32,
+    /// Whether the bus emitted it itself.
+    pub(crate) own: bool,
     /// The version of the topic's route it was emitted under.
     pub(crate) version: u64,
     /// Sequence number of the event whose handler emitted this one; 0 for none.
@@ -45,6 +47,7 @@ impl Envelope {
             time: AtomicU64::new(0),
             topic,
             expected: 0,
+            own: false,
             version,
             cause: 0,
             correlation: None,
@@ -74,6 +77,7 @@ impl Envelope {
             time: AtomicU64::new(self.time.load(Ordering::Relaxed)),
             topic: self.topic,
             expected: self.expected,
+            own: self.own,
             version: self.version,
             cause: self.cause,
             correlation: self.correlation.clone(),

@@ -224,8 +224,11 @@ impl Queue {
         };
         loop {
             let in_time = self.wait(deadline);
-            if self.ring.would_accept() || !in_time {
-                return self.ring.would_accept();
+            if self.ring.would_accept() {
+                return true;
+            }
+            if !in_time {
+                return false;
             }
             threads::yield_now();
         }
@@ -288,8 +291,8 @@ impl Queue {
         }
     }
 
-    /// Called by the worker after each pop: wakes waiting emitters once a good part of the ring is free, so that they
-    /// do not wake up for one slot each.
+    /// Called by the worker after each pop: wakes waiting emitters once half the ring is free, so that they do not wake
+    /// up for one slot each. Until then they look by themselves now and then.
     #[inline]
     pub(crate) fn after_pop(&self) {
         if self.room.has_sleepers() && self.ring.len() <= self.ring.capacity() / 2 {

@@ -181,9 +181,12 @@ impl Ledger {
 
 impl fmt::Display for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { emitted, routed, unrouted, refused, emitting, system, .. } = self;
+        let Self { emitted, routed, unrouted, refused, emitting, system, system_lost, .. } = self;
         write!(f, "emitted {emitted} = routed {routed} + unrouted {unrouted} + refused {refused}")?;
         writeln!(f, " + under way {emitting}; {system} of the bus's own")?;
+        if *system_lost > 0 {
+            writeln!(f, "{system_lost} of the bus's own were lost")?;
+        }
         for LaneAccount { name, deliveries: of, .. } in &self.lanes {
             write!(f, "{name}: routed {} = handled {} + failed {}", of.routed, of.handled, of.failed)?;
             write!(f, " + dropped {} + cancelled {}", of.dropped, of.cancelled)?;

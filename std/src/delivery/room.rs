@@ -2,12 +2,16 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::platform::{clock, threads};
 
 /// How often an emitter looks again before it goes to sleep: a worker frees a slot in well under a microsecond.
 const SPINS: usize = 64;
+
+/// How long an emitter sleeps at most before it looks again. Workers wake it when half the ring is free, not for each
+/// slot; behind a handler that is slow, this is what it waits for a single one.
+const REST: Duration = Duration::from_millis(1);
 
 /// A place to sleep for emitters that found a lane full.
 ///
@@ -40,21 +44,12 @@ impl Room {
         let bed = self.bed.lock().unwrap_or_else(PoisonError::into_inner);
         // Relaxed: `has_room` is the read-modify-write that orders this count against the worker's look at it.
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        let in_time = if has_room() {
-            true
-        } else {
-            match deadline.map(clock::until) {
-                None => {
-                    drop(self.freed.wait(bed).unwrap_or_else(PoisonError::into_inner));
-                    true
-                }
-                Some(left) if left.is_zero() => false,
-                Some(left) => {
-                    drop(self.freed.wait_timeout(bed, left).unwrap_or_else(PoisonError::into_inner));
-                    true
-                }
-            }
-        };
+        let left = deadline.map_or(REST, |deadline| clock::until(deadline).min(REST));
+        let free = has_room();
+        let in_time = free || !left.is_zero();
+        if in_time && !free {
+            drop(self.freed.wait_timeout(bed, left).unwrap_or_else(PoisonError::into_inner));
+        }
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         in_time
     }

@@ -74,7 +74,7 @@ impl Engine {
     /// for itself, and reports at once.
     pub(crate) fn shutdown(self: &Arc<Self>, deadline: Duration) -> ShutdownReport {
         self.close();
-        if context::lane_of(self.bus).is_none() && context::depth() == 0 {
+        if !context::is_inside(self.bus) {
             self.drain(deadline);
         } else {
             let engine = Arc::clone(self);
@@ -88,17 +88,19 @@ impl Engine {
 
     fn drain(&self, deadline: Duration) {
         let end = clock::after(deadline);
-        // The audit log comes last, for it records what the handlers of the other lanes do; it gets a share of the
-        // deadline that slow handlers cannot eat up.
+        // The audit log gets a share of the deadline that slow handlers cannot eat up.
         let handlers_end = if self.tap.is_some() { clock::after(deadline - deadline / 8) } else { end };
         // Emitters that are inside finish what they began; when nobody is, closing the rings cuts nobody short.
-        poll_until(handlers_end, || self.gate.is_quiet());
         // Handlers may still cause records, on any lane; when nothing is pending anywhere, nothing can.
-        poll_until(handlers_end, || self.is_idle());
-        self.queues.iter().for_each(|queue| queue.close());
-        for queue in &self.queues {
-            self.end(queue, handlers_end);
+        let drained = poll_until(handlers_end, || self.gate.is_quiet() && self.is_idle());
+        if drained && let Some(tap) = &self.tap {
+            // A log that cannot be written says so on the lanes, which are open for that.
+            tap.close();
+            self.end(tap, end);
+            poll_until(end, || self.is_idle());
         }
+        self.queues.iter().for_each(|queue| queue.close());
+        self.queues.iter().for_each(|queue| self.end(queue, handlers_end));
         if let Some(tap) = &self.tap {
             tap.close();
             self.end(tap, end);
@@ -118,7 +120,7 @@ impl Engine {
         if queue.ended.wait_until(deadline) {
             return;
         }
-        while let Ok(envelope) = queue.ring.pop() {
+        while let Some(envelope) = queue.ring.pop().ok().or_else(|| queue.spill.pop()) {
             count::add(&queue.left, 1);
             queue.count_dropped(&envelope);
             count::add(&queue.finished, 1);
@@ -142,7 +144,7 @@ impl Engine {
                 handled: count::read(&queue.outcomes.handled),
                 failed: count::read(&queue.outcomes.failed),
                 left: count::read(&queue.left),
-                abandoned: !queue.ended.is_open(),
+                abandoned: queue.pending_events() > 0,
             })
             .collect();
         let deliveries = ledger.deliveries();

@@ -14,7 +14,7 @@ use crate::context;
 use crate::delivery::count;
 use crate::delivery::dead_letters::Obituary;
 use crate::delivery::directory::TopicState;
-use crate::delivery::engine::Engine;
+use crate::delivery::engine::{AUDIT_ERROR, Engine};
 use crate::delivery::envelope::Envelope;
 use crate::delivery::handler::drop_quietly;
 use crate::delivery::lane::Queue;
@@ -25,9 +25,6 @@ use crate::records::audit::AuditAccount;
 
 /// A batch is written when it has this many bytes, or when nothing more waits.
 const BATCH_BYTES: usize = 64 * 1024;
-
-/// The topic of the record of a log that cannot be written.
-const AUDIT_ERROR: &str = "system.audit_error";
 
 /// Writes a bus's audit log.
 #[derive(Debug)]

@@ -126,7 +126,7 @@ impl Record {
 /// Reads the one JSON object of a line.
 fn object(line: &[u8]) -> Result<Map<String, Value>, LineError> {
     const BYTE_ORDER_MARK: char = '\u{feff}';
-    let whole = std::str::from_utf8(line).map_err(|error| LineError::NotUtf8 { at: error.valid_up_to() })?;
+    let whole = std::str::from_utf8(line).map_err(|error| LineError::NotUtf8 { at: error.valid_up_to() + 1 })?;
     let text = whole.strip_prefix(BYTE_ORDER_MARK).unwrap_or(whole);
     if text.trim_ascii().is_empty() {
         return Err(LineError::Empty);
@@ -298,7 +298,7 @@ pub enum LineError {
     Empty,
     /// The line is not UTF-8.
     NotUtf8 {
-        /// The first byte that is not, counted from 0.
+        /// The first byte that is not, counted from 1.
         at: usize,
     },
     /// The line is not one JSON document, or is nested too deeply.

@@ -1,0 +1,76 @@
+//! Why a ring refuses.
+
+use core::fmt;
+
+use super::MAX_CAPACITY;
+
+/// Why a push was refused; the value comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PushError<T> {
+    /// Every slot is taken.
+    Full(T),
+    /// The ring was closed; no push will succeed again.
+    Closed(T),
+}
+
+impl<T> PushError<T> {
+    /// The value that was refused.
+    pub fn into_inner(self) -> T {
+        match self {
+            Self::Full(value) | Self::Closed(value) => value,
+        }
+    }
+
+    /// Whether the ring had no free slot.
+    pub const fn is_full(&self) -> bool {
+        matches!(self, Self::Full(_))
+    }
+
+    /// Whether the ring was closed.
+    pub const fn is_closed(&self) -> bool {
+        matches!(self, Self::Closed(_))
+    }
+}
+
+impl<T> fmt::Display for PushError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_full() { "the ring is full" } else { "the ring is closed" })
+    }
+}
+
+impl<T: fmt::Debug> core::error::Error for PushError<T> {}
+
+/// Why there was nothing to pop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PopError {
+    /// Nothing is ready; a value may still come.
+    Empty,
+    /// Nothing is left and nothing will come: the ring was closed and every value has been taken.
+    Closed,
+}
+
+impl fmt::Display for PopError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "the ring is empty",
+            Self::Closed => "the ring is closed and drained",
+        })
+    }
+}
+
+impl core::error::Error for PopError {}
+
+/// A capacity that no ring can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CapacityError {
+    /// The capacity asked for, in slots.
+    pub capacity: usize,
+}
+
+impl fmt::Display for CapacityError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ring capacity {} is outside 1..={MAX_CAPACITY}", self.capacity)
+    }
+}
+
+impl core::error::Error for CapacityError {}
