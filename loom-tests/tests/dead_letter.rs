@@ -61,3 +61,20 @@ fn two_overwriting_pushers_and_a_taker() {
         settle(queue, taken, 4, &drops);
     });
 }
+
+/// Would catch: a letter that disappears when its push gives up, because a taker was stopped in the slot it needs.
+#[test]
+fn a_push_that_gives_up_counts_its_letter() {
+    explore("dead_letter: 1 pusher, 1 taker, capacity 1 and full", Some(4), || {
+        let drops = Counted::counter();
+        let queue = Arc::new(Queue::with_capacity(1).unwrap());
+        queue.push(letter(0, &drops));
+        let pusher = {
+            let (queue, drops) = (Arc::clone(&queue), Arc::clone(&drops));
+            loom::thread::spawn(move || queue.push(letter(1, &drops)))
+        };
+        let taken = queue.take().map(|letter| letter.event.0).into_iter().collect();
+        pusher.join().unwrap();
+        settle(queue, taken, 2, &drops);
+    });
+}

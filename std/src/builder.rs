@@ -1,7 +1,7 @@
 //! Building a bus: everything is checked here, and nothing fails later that could have failed now.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use nervebus_core::LaneId;
@@ -192,6 +192,7 @@ impl Builder {
             max_depth: self.max_depth,
             wait_limit: self.wait_limit,
             started: clock::now(),
+            draining: AtomicBool::new(false),
         })
     }
 

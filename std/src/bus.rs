@@ -1,5 +1,6 @@
 //! The handle that users hold.
 
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -138,9 +139,16 @@ impl Bus {
     /// Ends a subscription; `false` if there is none of this identity.
     ///
     /// When it returns, no event emitted later reaches the handler, and queued ones that it has not begun are skipped
-    /// and counted as cancelled. A call that another thread has already begun may still run to its end.
+    /// and counted as cancelled. A call that another thread has already begun may still run to its end. The handler,
+    /// with what it owns, is dropped soon after: when such calls have ended, the lane's worker has looked up, and the
+    /// [`Publisher`]s of its topics have emitted again or gone.
     pub fn unsubscribe(&self, id: SubscriptionId) -> bool {
-        self.engine().directory.unsubscribe(id)
+        let engine = self.engine();
+        let lane = engine.directory.unsubscribe(id);
+        if let Some(queue) = lane.and_then(|lane| engine.queue(lane)) {
+            queue.forget_ended();
+        }
+        lane.is_some()
     }
 
     /// Emits an event: runs the inline handlers on this thread, and puts the event in the lanes of the others.
@@ -258,6 +266,10 @@ impl Bus {
         self.engine().shutdown(deadline)
     }
 }
+
+// A panic that unwinds through a call of the bus leaves it whole: nothing of it is changed in the meantime.
+impl UnwindSafe for Bus {}
+impl RefUnwindSafe for Bus {}
 
 /// A handle that does not keep its bus alive, for handlers that emit.
 ///

@@ -86,7 +86,8 @@ impl<'a> Event<'a> {
         self.envelope.body.content().json()
     }
 
-    /// The payload as the type it was emitted as; `None` for any other type.
+    /// The payload as the type it was emitted as; `None` for any other type. Name the type: `payload_as::<u64>()` of an
+    /// event that was emitted with `1` is `None`, for that is an `i32`.
     pub fn payload_as<T: 'static>(&self) -> Option<&'a T> {
         self.envelope.body.content().as_any().downcast_ref()
     }

@@ -45,6 +45,11 @@ mod receipt;
 mod records;
 mod subscribe;
 
+/// The README's program is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+mod readme {}
+
 pub use nervebus_core::{Pattern, Priority, Reason, SubscriptionId, Tally, Topic};
 pub use serde_json::{Value, json};
 

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use crate::bus::Bus;
 use crate::delivery::directory::{RouteCache, TopicState};
 use crate::delivery::emit::How;
+use crate::delivery::lane::Patience;
 use crate::error::EmitError;
 use crate::payload::Payload;
 use crate::receipt::Receipt;
 
 /// Emits on one topic; see [`Bus::publisher`].
 ///
-/// Each thread should have its own: cloning is cheap.
+/// Each thread should have its own: cloning is cheap. A publisher keeps its bus alive, as a [`Bus`] does.
 ///
 /// # Examples
 ///
@@ -63,7 +64,22 @@ impl Publisher {
     /// That of [`Bus::emit`] without the lookup of the name: the route is checked for changes by one load.
     #[inline]
     pub fn emit<P: Payload>(&mut self, payload: P) -> Result<Receipt, EmitError<P>> {
+        self.send(payload, Patience::Policy)
+    }
+
+    /// Emits without ever waiting; see [`Bus::try_emit`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Bus::try_emit`].
+    #[inline]
+    pub fn try_emit<P: Payload>(&mut self, payload: P) -> Result<Receipt, EmitError<P>> {
+        self.send(payload, Patience::Never)
+    }
+
+    #[inline]
+    fn send<P: Payload>(&mut self, payload: P, patience: Patience) -> Result<Receipt, EmitError<P>> {
         let route = self.route.load();
-        self.bus.engine().emit_to(&self.topic, route, payload, How::PLAIN)
+        self.bus.engine().emit_to(&self.topic, route, payload, How { patience, ..How::PLAIN })
     }
 }

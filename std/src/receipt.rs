@@ -25,11 +25,12 @@ pub struct Receipt {
     pub(crate) admitted: u16,
     pub(crate) refused: u16,
     pub(crate) dropped: u16,
+    pub(crate) routed: bool,
 }
 
 impl Receipt {
     pub(crate) const fn new(bus: u64, seq: u64) -> Self {
-        Self { bus, seq, handled: 0, failed: 0, admitted: 0, refused: 0, dropped: 0 }
+        Self { bus, seq, handled: 0, failed: 0, admitted: 0, refused: 0, dropped: 0, routed: false }
     }
 
     /// The event's number on its bus.
@@ -65,6 +66,6 @@ impl Receipt {
 
     /// Whether nobody was subscribed.
     pub fn is_unrouted(&self) -> bool {
-        self.handled == 0 && self.failed == 0 && self.admitted == 0 && self.refused == 0 && self.dropped == 0
+        !self.routed
     }
 }

@@ -120,7 +120,7 @@ impl Engine {
     fn give_back<P: Payload>(&self, (refused, body): (Refused, Body)) -> Result<Receipt, EmitError<P>> {
         match body.take::<P>() {
             Some(payload) => Err(refused.with(payload)),
-            None => Ok(Receipt { refused: 1, ..Receipt::new(self.bus, 0) }),
+            None => Ok(Receipt { refused: 1, routed: true, ..Receipt::new(self.bus, 0) }),
         }
     }
 
@@ -175,7 +175,7 @@ impl Engine {
         if !route.inline().is_empty() {
             self.emit_inline(topic, route, &mut envelope, how.waiter.as_deref(), &mut receipt, stripe);
         }
-        let mut exit = if route.is_empty() { Exit::Unrouted } else { Exit::Routed };
+        receipt.routed = !route.is_empty();
         let mut rest = Some(envelope);
         while let Some((lane, entries)) = lanes.next() {
             let (Some(queue), Some(mut next)) = (self.queue(lane), rest.take()) else { break };
@@ -189,18 +189,17 @@ impl Engine {
                 Pushed::Admitted => receipt.admitted += 1,
                 Pushed::Dropped => receipt.dropped += 1,
                 Pushed::Refused(refusal) => {
-                    let alone = self.tap.is_none() && receipt.is_unrouted() && rest.is_none();
+                    let alone = self.tap.is_none() && route.entries().len() == entries.len();
                     if alone {
                         let why = if refusal.closed { Refused::Closed } else { Refused::Full(queue.name.to_string()) };
                         return Err(Box::new((why, refusal.envelope.body)));
                     }
                     queue.count_refused(&refusal.envelope);
                     receipt.refused += 1;
-                    exit = Exit::Routed;
                 }
             }
         }
-        Ok((exit, receipt))
+        Ok((if receipt.routed { Exit::Routed } else { Exit::Unrouted }, receipt))
     }
 
     /// Everything that can refuse an event before anybody has seen it.

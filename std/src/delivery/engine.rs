@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
 use nervebus_core::gate::Gate;
@@ -67,6 +67,8 @@ pub(crate) struct Engine {
     /// How long `emit_and_wait` waits at most.
     pub(crate) wait_limit: Duration,
     pub(crate) started: Instant,
+    /// Whether a handler has shut the bus down, and a thread was started for that.
+    pub(crate) draining: AtomicBool,
 }
 
 impl Engine {

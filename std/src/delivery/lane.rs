@@ -1,7 +1,7 @@
 //! Lanes: what a user says about one, and the queue behind it.
 
 use std::sync::OnceLock;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
@@ -111,6 +111,8 @@ pub(crate) struct Queue {
     pub(crate) bell: Doorbell,
     pub(crate) room: Room,
     pub(crate) spill: Spill,
+    /// Whether a subscription of this lane has ended since the worker last looked at all the routes that it keeps.
+    pub(crate) stale: AtomicBool,
     /// Set once the worker runs, before the bus is handed out.
     pub(crate) worker: OnceLock<Thread>,
     pub(crate) ended: Latch,
@@ -136,6 +138,7 @@ impl Queue {
             bell: Doorbell::new(),
             room: Room::default(),
             spill: Spill::default(),
+            stale: AtomicBool::new(false),
             worker: OnceLock::new(),
             ended: Latch::default(),
             routed: Striped::default(),
@@ -298,6 +301,20 @@ impl Queue {
         if self.room.has_sleepers() && self.ring.len() <= self.ring.capacity() / 2 {
             self.room.wake();
         }
+    }
+
+    /// Makes the worker let go of the handlers that have ended, even if it sleeps.
+    pub(crate) fn forget_ended(&self) {
+        // Release pairs with the Acquire in `is_stale`; waking the worker orders it as well.
+        self.stale.store(true, Ordering::Release);
+        self.unpark_worker();
+    }
+
+    /// Whether a subscription has ended since the last call.
+    #[inline]
+    pub(crate) fn is_stale(&self) -> bool {
+        // Acquire pairs with the Release in `forget_ended`: the new routes are seen.
+        self.stale.load(Ordering::Relaxed) && self.stale.swap(false, Ordering::Acquire)
     }
 
     /// Lets nothing more in, and wakes everybody who waits for the ring.

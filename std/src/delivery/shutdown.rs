@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use nervebus_core::Reason;
@@ -37,7 +38,8 @@ pub struct LaneReport {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ShutdownReport {
-    /// Whether everything that was emitted has been delivered, and the audit log written, within the deadline.
+    /// Whether nothing was left waiting when the deadline passed: all handlers were called, and the audit log was written
+    /// and synced. Lines that the log's file would not take are in the audit lane's `failed`.
     pub drained: bool,
     /// Deliveries that succeeded, in the bus's whole life.
     pub handled: u64,
@@ -76,7 +78,7 @@ impl Engine {
         self.close();
         if !context::is_inside(self.bus) {
             self.drain(deadline);
-        } else {
+        } else if !self.draining.swap(true, Ordering::Relaxed) {
             let engine = Arc::clone(self);
             if threads::spawn("nervebus-shutdown".into(), move || engine.drain(deadline)).is_err() {
                 // Without a thread, nobody waits; the workers still drain what they have, and end.
@@ -135,6 +137,13 @@ impl Engine {
         }
     }
 
+    /// Whether a lane's thread still has something in hand. A worker without an event has nothing; the audit log's still
+    /// syncs the file when all lines are written.
+    fn is_busy(&self, queue: &Arc<Queue>) -> bool {
+        let is_tap = self.tap.as_ref().is_some_and(|tap| Arc::ptr_eq(tap, queue));
+        queue.pending_events() > 0 || (is_tap && !queue.ended.is_open())
+    }
+
     fn shutdown_report(&self) -> ShutdownReport {
         let ledger = self.ledger();
         let queues = self.queues.iter().chain(&self.tap);
@@ -144,7 +153,7 @@ impl Engine {
                 handled: count::read(&queue.outcomes.handled),
                 failed: count::read(&queue.outcomes.failed),
                 left: count::read(&queue.left),
-                abandoned: queue.pending_events() > 0,
+                abandoned: self.is_busy(queue),
             })
             .collect();
         let deliveries = ledger.deliveries();

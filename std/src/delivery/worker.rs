@@ -22,23 +22,19 @@ const YIELDS: u32 = 8;
 /// Runs until the lane is closed and drained.
 pub(crate) fn run(engine: &Arc<Engine>, queue: &Arc<Queue>) {
     context::become_worker(engine.bus, queue.id);
-    let mut topics = Topics::default();
-    consume(queue, |envelope| handle(engine, queue, &mut topics, envelope));
-    queue.ended.open();
-}
-
-/// Takes events out of a lane's ring, sleeping while there are none, until it is closed and drained.
-pub(crate) fn consume(queue: &Queue, mut take: impl FnMut(Envelope)) {
-    let mut idle = 0;
+    let (mut topics, mut idle) = (Topics::default(), 0);
     loop {
+        if queue.is_stale() {
+            topics.refresh();
+        }
         if let Some(envelope) = queue.spill.pop() {
-            take(envelope);
+            handle(engine, queue, &mut topics, envelope);
         }
         match queue.ring.pop() {
             Ok(envelope) => {
                 idle = 0;
                 queue.after_pop();
-                take(envelope);
+                handle(engine, queue, &mut topics, envelope);
             }
             Err(PopError::Closed) => break,
             Err(PopError::Empty) => idle = rest(queue, idle),
@@ -46,8 +42,9 @@ pub(crate) fn consume(queue: &Queue, mut take: impl FnMut(Envelope)) {
     }
     // Between closing and here, a record of the lane's last failures may have stepped aside.
     while let Some(envelope) = queue.spill.pop() {
-        take(envelope);
+        handle(engine, queue, &mut topics, envelope);
     }
+    queue.ended.open();
 }
 
 /// Waits a little longer each time: spins, yields, sleeps. Returns how idle the worker is now.
@@ -84,6 +81,14 @@ struct Seen {
 }
 
 impl Topics {
+    /// Takes note of all changes, so that no handler that has ended is kept alive from here.
+    #[cold]
+    fn refresh(&mut self) {
+        for seen in self.seen.iter_mut().flatten() {
+            seen.route.load();
+        }
+    }
+
     fn get(&mut self, engine: &Engine, id: TopicId) -> Option<&mut Seen> {
         let index = id as usize;
         if index >= self.seen.len() {

@@ -46,6 +46,11 @@ impl Latch {
         self.opened.notify_all();
     }
 
+    /// Whether the latch is open.
+    pub(crate) fn is_open(&self) -> bool {
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Waits until the latch opens or the deadline has passed; says which.
     pub(crate) fn wait_until(&self, deadline: Instant) -> bool {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);

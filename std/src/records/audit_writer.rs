@@ -193,10 +193,13 @@ fn write_fields(
     out.extend_from_slice(br#"{"event_type":"#);
     string(out, event.topic());
     out.extend_from_slice(br#","payload":"#);
+    let before = out.len();
     if let Err(error) = payload(out) {
         out.truncate(start);
         return Err(error);
     }
+    // A payload that holds ready-made JSON may have line ends between its values, where any space will do.
+    out.iter_mut().skip(before).filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
     out.extend_from_slice(br#","timestamp":"#);
     timestamp(out, event);
     out.extend_from_slice(br#","event_id":"#);
