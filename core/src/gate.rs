@@ -159,6 +159,23 @@ impl<const EXITS: usize> Pass<'_, EXITS> {
         self.stripe.leave(kind);
         core::mem::forget(self);
     }
+
+    /// Leaves by the exit `kind`, faster: for callers who know that no other thread uses their stripe meanwhile. If one
+    /// does, exits are lost, and the gate never falls quiet.
+    ///
+    /// # Cost
+    ///
+    /// One load and one store instead of an atomic addition.
+    #[inline]
+    pub fn leave_alone(self, kind: usize) {
+        if let Some(exit) = self.stripe.left.get(kind).or(self.stripe.left.last()) {
+            // Relaxed: the caller's own store, or one it has synchronised with when it got the stripe.
+            let left = exit.load(Ordering::Relaxed);
+            // Release pairs with the Acquire loads in `is_quiet` and `left`.
+            exit.store(left.wrapping_add(1), Ordering::Release);
+        }
+        core::mem::forget(self);
+    }
 }
 
 impl<const EXITS: usize> Drop for Pass<'_, EXITS> {

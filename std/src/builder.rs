@@ -9,6 +9,7 @@ use nervebus_core::gate::Gate;
 
 use crate::admission::name::NameRule;
 use crate::bus::{Audit, Bus};
+use crate::delivery::count::Apart;
 use crate::delivery::dead_letters::DeadLetterStore;
 use crate::delivery::directory::{Directory, Limits};
 use crate::delivery::engine::{AUDIT_ERROR, Engine, HANDLER_ERROR, InlineAccount};
@@ -179,7 +180,7 @@ impl Builder {
         };
         Ok(Engine {
             bus: random::bits(),
-            seq: AtomicU64::new(0),
+            seq: Apart::default(),
             gate: Gate::new(),
             directory: Directory::new(self.limits, &[HANDLER_ERROR, AUDIT_ERROR]),
             queues,

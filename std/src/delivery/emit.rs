@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use nervebus_core::LaneId;
+use nervebus_core::gate::Pass;
 
 use crate::context;
-use crate::delivery::count::{self, stripe};
+use crate::delivery::count::{self, Place, place};
 use crate::delivery::deliver::deliver;
 use crate::delivery::directory::{TooManyTopics, TopicRoute, TopicState};
 use crate::delivery::engine::{Engine, Exit};
@@ -74,7 +75,8 @@ impl Engine {
     /// Emits by name.
     #[inline]
     pub(crate) fn emit<P: Payload>(&self, name: &str, payload: P, how: How) -> Result<Receipt, EmitError<P>> {
-        let Some(pass) = self.gate.enter(stripe()) else {
+        let place = place();
+        let Some(pass) = self.gate.enter(place.stripe) else {
             return Err(EmitError::Closed { payload });
         };
         let check = || self.names.check(name).map_err(Refused::InvalidTopic);
@@ -90,7 +92,7 @@ impl Engine {
             // Neither happens: the payload is taken exactly when the closure runs.
             (Ok(None) | Err(_), _) => (Exit::Refused, Ok(Receipt::new(self.bus, 0))),
         };
-        pass.leave(exit as usize);
+        leave(pass, place, exit);
         result
     }
 
@@ -103,14 +105,15 @@ impl Engine {
         payload: P,
         how: How,
     ) -> Result<Receipt, EmitError<P>> {
-        let Some(pass) = self.gate.enter(stripe()) else {
+        let place = place();
+        let Some(pass) = self.gate.enter(place.stripe) else {
             return Err(EmitError::Closed { payload });
         };
         let (exit, result) = match self.emit_on(topic, route, Body::new(payload), how) {
             Ok((exit, receipt)) => (exit, Ok(receipt)),
             Err(returned) => (Exit::Refused, self.give_back(*returned)),
         };
-        pass.leave(exit as usize);
+        leave(pass, place, exit);
         result
     }
 
@@ -151,9 +154,9 @@ impl Engine {
         body: Body,
         how: How,
     ) -> Result<(Exit, Receipt), Returned> {
-        let stripe = stripe();
+        let place = place();
         // Relaxed: the number is all there is; order between threads comes from the rings.
-        let seq = self.seq.fetch_add(1, Ordering::Relaxed) + 1;
+        let seq = self.seq.0.fetch_add(1, Ordering::Relaxed) + 1;
         let mut receipt = Receipt::new(self.bus, seq);
         let mut lanes = route.lanes().peekable();
         if self.tap.is_none() && route.is_empty() {
@@ -170,10 +173,10 @@ impl Engine {
             envelope.emitted_at();
         }
         if let Some(tap) = &self.tap {
-            self.push_tap(tap, &mut envelope, how.patience, worker_of, stripe);
+            self.push_tap(tap, &mut envelope, how.patience, worker_of, place);
         }
         if !route.inline().is_empty() {
-            self.emit_inline(topic, route, &mut envelope, how.waiter.as_deref(), &mut receipt, stripe);
+            self.emit_inline(topic, route, &mut envelope, how.waiter.as_deref(), &mut receipt, place);
         }
         receipt.routed = !route.is_empty();
         let mut rest = Some(envelope);
@@ -184,7 +187,7 @@ impl Engine {
             }
             next.expected = u32::try_from(entries.len()).unwrap_or(u32::MAX);
             next.ticket = how.waiter.as_ref().map(|waiter| waiter.ticket(entries.len()));
-            let pushed = if how.system { queue.push_system(next, stripe) } else { queue.push(next, patience, stripe) };
+            let pushed = if how.system { queue.push_system(next, place) } else { queue.push(next, patience, place) };
             match pushed {
                 Pushed::Admitted => receipt.admitted += 1,
                 Pushed::Dropped => receipt.dropped += 1,
@@ -194,7 +197,7 @@ impl Engine {
                         let why = if refusal.closed { Refused::Closed } else { Refused::Full(queue.name.to_string()) };
                         return Err(Box::new((why, refusal.envelope.body)));
                     }
-                    queue.count_refused(&refusal.envelope);
+                    queue.count_refused(&refusal.envelope, place);
                     receipt.refused += 1;
                 }
             }
@@ -258,13 +261,13 @@ impl Engine {
         envelope: &mut Envelope,
         patience: Patience,
         worker_of: Option<LaneId>,
-        stripe: usize,
+        place: Place,
     ) {
         let patience = tap_patience(tap, patience, worker_of);
         let mut copy = envelope.share();
         copy.expected = 1;
-        if let Pushed::Refused(refusal) = tap.push(copy, patience, stripe) {
-            tap.count_refused(&refusal.envelope);
+        if let Pushed::Refused(refusal) = tap.push(copy, patience, place) {
+            tap.count_refused(&refusal.envelope, place);
         }
     }
 
@@ -275,23 +278,23 @@ impl Engine {
         envelope: &mut Envelope,
         waiter: Option<&Waiter>,
         receipt: &mut Receipt,
-        stripe: usize,
+        place: Place,
     ) {
         let entries = route.inline();
         let account = &self.inline;
-        account.routed.add(stripe, entries.len() as u64);
+        account.routed.add(place, entries.len() as u64);
         let event = Event { envelope, topic: &topic.name, bus: self.bus };
         let delivered = deliver(entries, &event, waiter.is_some());
         let failed = delivered.failures.len();
         if delivered.handled > 0 {
-            account.handled.add(stripe, delivered.handled as u64);
+            account.handled.add(place, delivered.handled as u64);
         }
         if failed > 0 {
-            account.failed.add(stripe, failed as u64);
+            account.failed.add(place, failed as u64);
             self.bury(envelope.share(), &topic.name, "inline", &delivered.failures);
         }
         if delivered.cancelled > 0 {
-            account.cancelled.add(stripe, delivered.cancelled as u64);
+            account.cancelled.add(place, delivered.cancelled as u64);
         }
         receipt.handled = u32::try_from(delivered.handled).unwrap_or(u32::MAX);
         receipt.failed = u32::try_from(failed).unwrap_or(u32::MAX);
@@ -304,4 +307,14 @@ impl Engine {
 /// Waiting for the audit log is safe on any thread but its own: its writer waits for nobody.
 fn tap_patience(tap: &Queue, patience: Patience, worker_of: Option<LaneId>) -> Patience {
     if worker_of == Some(tap.id) { Patience::Never } else { patience }
+}
+
+/// Leaves the gate; without a locked instruction where this thread is alone.
+#[inline]
+fn leave(pass: Pass<'_, 3>, place: Place, exit: Exit) {
+    if place.alone {
+        pass.leave_alone(exit as usize);
+    } else {
+        pass.leave(exit as usize);
+    }
 }

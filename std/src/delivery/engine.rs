@@ -9,7 +9,7 @@ use nervebus_core::gate::Gate;
 use nervebus_core::{LaneId, Reason};
 
 use crate::admission::name::NameRule;
-use crate::delivery::count::{STRIPES, Striped};
+use crate::delivery::count::{Apart, STRIPES, Striped};
 use crate::delivery::dead_letters::{DeadLetterStore, Obituary};
 use crate::delivery::directory::Directory;
 use crate::delivery::envelope::Envelope;
@@ -47,7 +47,7 @@ pub(crate) struct InlineAccount {
 pub(crate) struct Engine {
     /// Tells this bus from all others; the first half of every event id it makes.
     pub(crate) bus: u64,
-    pub(crate) seq: AtomicU64,
+    pub(crate) seq: Apart<AtomicU64>,
     pub(crate) gate: Gate<3, STRIPES>,
     pub(crate) directory: Directory,
     /// The lanes with a ring, by number; the first is the default one. `LaneId::INLINE` has none.

@@ -9,7 +9,7 @@ use nervebus_core::LaneId;
 use nervebus_core::ring::{BoxedRing, CapacityError, PushError};
 use nervebus_core::wait::Doorbell;
 
-use crate::delivery::count::{self, Outcomes, Striped};
+use crate::delivery::count::{self, Outcomes, Place, Striped};
 use crate::delivery::envelope::Envelope;
 use crate::delivery::room::Room;
 use crate::delivery::spill::Spill;
@@ -119,8 +119,8 @@ pub(crate) struct Queue {
     /// Deliveries that this lane took on, less those it gave back: counted before the push.
     pub(crate) routed: Striped,
     pub(crate) retracted: AtomicU64,
-    /// Events that were in the ring and are done with: delivered, displaced or left over by a shutdown.
-    pub(crate) finished: AtomicU64,
+    /// Events that left the ring undelivered: displaced by newer ones, or left over by a shutdown.
+    pub(crate) taken_out: AtomicU64,
     /// Events that were dropped, from the ring or before it.
     pub(crate) dropped_events: AtomicU64,
     /// Events that a shutdown left over.
@@ -143,7 +143,7 @@ impl Queue {
             ended: Latch::default(),
             routed: Striped::default(),
             retracted: AtomicU64::new(0),
-            finished: AtomicU64::new(0),
+            taken_out: AtomicU64::new(0),
             dropped_events: AtomicU64::new(0),
             left: AtomicU64::new(0),
             outcomes: Outcomes::default(),
@@ -152,8 +152,8 @@ impl Queue {
 
     /// Puts an event in by the lane's policy.
     #[inline]
-    pub(crate) fn push(&self, envelope: Envelope, patience: Patience, stripe: usize) -> Pushed {
-        self.routed.add(stripe, envelope.expected.into());
+    pub(crate) fn push(&self, envelope: Envelope, patience: Patience, place: Place) -> Pushed {
+        self.routed.add(place, envelope.expected.into());
         match self.ring.try_push(envelope) {
             Ok(()) => {
                 self.wake_worker();
@@ -181,7 +181,7 @@ impl Queue {
     fn push_over(&self, envelope: Envelope) -> Pushed {
         let displaced = |oldest: Envelope| {
             self.count_dropped(&oldest);
-            count::add(&self.finished, 1);
+            count::add(&self.taken_out, 1);
         };
         match self.ring.push_overwrite(envelope, displaced) {
             Ok(()) => {
@@ -254,8 +254,8 @@ impl Queue {
 
     /// Puts an event of the bus's own in: beside the ring if that is full.
     #[cold]
-    pub(crate) fn push_system(&self, envelope: Envelope, stripe: usize) -> Pushed {
-        let refusal = match self.push(envelope, Patience::Never, stripe) {
+    pub(crate) fn push_system(&self, envelope: Envelope, place: Place) -> Pushed {
+        let refusal = match self.push(envelope, Patience::Never, place) {
             Pushed::Refused(refusal) => refusal,
             done => return done,
         };
@@ -265,7 +265,7 @@ impl Queue {
         let expected = refusal.envelope.expected;
         match self.spill.push(refusal.envelope) {
             Ok(()) => {
-                self.routed.add(stripe, expected.into());
+                self.routed.add(place, expected.into());
                 self.unpark_worker();
                 Pushed::Admitted
             }
@@ -275,8 +275,8 @@ impl Queue {
 
     /// Counts an event that this lane refused although others had taken it: taken on after all, and dropped.
     #[cold]
-    pub(crate) fn count_refused(&self, envelope: &Envelope) {
-        self.routed.add(0, envelope.expected.into());
+    pub(crate) fn count_refused(&self, envelope: &Envelope, place: Place) {
+        self.routed.add(place, envelope.expected.into());
         self.count_dropped(envelope);
     }
 
@@ -326,9 +326,9 @@ impl Queue {
 
     /// Events waiting, and those in the worker's hands.
     pub(crate) fn pending_events(&self) -> u64 {
-        // Finished first: an event that ends between the two loads then counts as pending, not as less than nothing.
-        let finished = count::read(&self.finished);
-        self.came_in().saturating_sub(finished)
+        // What is done first: an event that ends between the loads then counts as pending, not as less than nothing.
+        let done = count::read(&self.outcomes.finished) + count::read(&self.taken_out);
+        self.came_in().saturating_sub(done)
     }
 
     /// Events that ever came in.

@@ -125,7 +125,7 @@ impl Engine {
         while let Some(envelope) = queue.ring.pop().ok().or_else(|| queue.spill.pop()) {
             count::add(&queue.left, 1);
             queue.count_dropped(&envelope);
-            count::add(&queue.finished, 1);
+            count::add(&queue.taken_out, 1);
             let is_tap = self.tap.as_ref().is_some_and(|tap| Arc::ptr_eq(tap, queue));
             if let (false, Some(topic)) = (is_tap, self.directory.by_id(envelope.topic)) {
                 let event = OwnedEvent(Arc::new(envelope.keep(&topic.name, self.bus)));

@@ -54,13 +54,25 @@ impl<'a> Handler<Event<'a>> for Subscription {
         }
         match result {
             Ok(()) => {
-                count::add(&self.handled, 1);
+                self.count(&self.handled);
                 Ok(())
             }
             Err(error) => {
-                count::add(&self.failed, 1);
+                self.count(&self.failed);
                 Err(Failure::Failed(Arc::new(error)))
             }
+        }
+    }
+}
+
+impl Subscription {
+    #[inline]
+    fn count(&self, counter: &AtomicU64) {
+        // A lane has one worker; inline handlers run on every emitter's thread.
+        if self.lane.is_inline() {
+            count::add(counter, 1);
+        } else {
+            count::add_alone(counter, 1);
         }
     }
 }

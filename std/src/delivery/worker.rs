@@ -122,10 +122,10 @@ fn handle(engine: &Arc<Engine>, queue: &Queue, topics: &mut Topics, mut envelope
     } else {
         engine.bury(envelope, &topic.name, &queue.name, &failures);
     }
-    count::add(&queue.outcomes.handled, handled as u64);
-    count::add(&queue.outcomes.failed, failed);
-    count::add(&queue.outcomes.cancelled, expected.saturating_sub(handled as u64 + failed));
-    count::add(&queue.finished, 1);
+    count::add_alone(&queue.outcomes.handled, handled as u64);
+    count::add_alone(&queue.outcomes.failed, failed);
+    count::add_alone(&queue.outcomes.cancelled, expected.saturating_sub(handled as u64 + failed));
+    count::add_alone(&queue.outcomes.finished, 1);
     if let Some(ticket) = ticket {
         ticket.report(outcomes);
     }

@@ -128,9 +128,9 @@ impl AuditWriter {
         count::add(&self.account.lines, lines);
         count::add(&self.account.bytes, taken as u64);
         count::add(&self.account.lost, batch.lines - lines);
-        count::add(&self.queue.outcomes.handled, lines);
-        count::add(&self.queue.outcomes.failed, batch.lines - lines);
-        count::add(&self.queue.finished, batch.lines);
+        count::add_alone(&self.queue.outcomes.handled, lines);
+        count::add_alone(&self.queue.outcomes.failed, batch.lines - lines);
+        count::add_alone(&self.queue.outcomes.finished, batch.lines);
         *batch = Batch { text: std::mem::take(&mut batch.text), lines: 0 };
         batch.text.clear();
         match result {
