@@ -242,8 +242,9 @@ impl<T, S: Storage<T>> Ring<T, S> {
                     }
                     Err(now) => tail = now,
                 }
-            } else if stamp == lap.wrapping_sub(shape.one_lap()) | FULL {
-                // The value of the lap before is still here, so the tail cannot be ahead of what we read.
+            } else if stamp | FULL == lap.wrapping_sub(shape.one_lap()) | FULL {
+                // The value of the lap before is still here, or its producer has not finished putting it in: either way
+                // every slot is claimed, and the one that comes next is not ours to wait for.
                 return Err(PushError::Full(value));
             } else {
                 // Another producer was here: our tail is old.
@@ -292,8 +293,9 @@ impl<T, S: Storage<T>> Ring<T, S> {
                     }
                     Err(now) => head = now,
                 }
-            } else if stamp == lap {
-                // Waiting for this lap's value: the head cannot be past this slot, so `head` is not old.
+            } else if stamp == lap || stamp == lap.wrapping_sub(shape.one_lap()) | FULL {
+                // Waiting for this lap's value, or the consumer of the lap before has not finished taking its own: the
+                // head cannot be past this slot, so `head` is not old.
                 let tail = self.tail.0.load(Ordering::Relaxed);
                 let drained = tail == head | shape.closed;
                 return Err(if drained { PopError::Closed } else { PopError::Empty });

@@ -96,7 +96,7 @@ impl<H> fmt::Debug for Entry<H> {
 /// [`load`](Self::load) that happens after it yields the entry; a reader that loaded earlier may still be calling the
 /// handler, and the old route keeps the handler alive until it is done.
 ///
-/// Use it as [`StaticTable`] or [`HostedTable`].
+/// Use it as [`StaticTable`] or `HostedTable`.
 ///
 /// # Cost
 ///
@@ -191,7 +191,7 @@ impl<H, L: EntryList<H>, C: Snapshot<Route<H, L>>> SubscriptionTable<H, L, C> {
     /// # Errors
     ///
     /// [`SubscribeError::Full`] when the storage is full; [`SubscribeError::Busy`] when the cell takes no new version
-    /// now, which a [`HostedTable`] never says. Either gives the entry back.
+    /// now, which a `HostedTable` never says. Either gives the entry back.
     ///
     /// # Cost
     ///
@@ -216,7 +216,7 @@ impl<H, L: EntryList<H>, C: Snapshot<Route<H, L>>> SubscriptionTable<H, L, C> {
     ///
     /// # Errors
     ///
-    /// [`Busy`] when the cell takes no new version now, which a [`HostedTable`] never says.
+    /// [`Busy`] when the cell takes no new version now, which a `HostedTable` never says.
     ///
     /// # Cost
     ///

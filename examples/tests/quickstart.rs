@@ -349,3 +349,20 @@ fn a_pace_is_kept_and_said() {
     assert_eq!(object["pace"], 1000.0);
     assert!(object["events_per_second"].as_f64().unwrap() <= 1010.0, "{object}");
 }
+
+/// Real webhook and cloud events lie beside the repository where the project is developed. They are not part of it, so
+/// elsewhere there is nothing to run.
+#[test]
+fn real_events_go_through_with_nothing_lost_where_they_are_at_hand() {
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/events_sample.jsonl.gz");
+    if !sample.exists() {
+        return;
+    }
+    let unpacked = std::process::Command::new("gzip").arg("-dc").arg(sample).output().expect("gzip is installed");
+    let lines = unpacked.stdout.iter().filter(|byte| **byte == b'\n').count() as u64;
+    let (done, object) = through_stdin("real-events", unpacked.stdout);
+    assert_eq!(done.code, EXIT_CLEAN, "{}", done.err);
+    assert_nothing_lost(&object);
+    assert_eq!(number(&object, "emitted"), lines - number(&object, "malformed"));
+    assert!(number(&object, "audit_lines") >= number(&object, "emitted"));
+}
