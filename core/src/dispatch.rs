@@ -2,8 +2,8 @@
 
 use core::ops::{Add, AddAssign};
 
+use crate::entry::Entry;
 use crate::handler::Handler;
-use crate::table::Entry;
 
 /// How the handlers of one dispatch ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -54,6 +54,7 @@ extern crate std;
 
 pub mod dead_letter;
 pub mod dispatch;
+pub mod entry;
 pub mod gate;
 pub mod handler;
 pub mod inline;
@@ -70,10 +71,10 @@ pub mod wait;
 
 pub use dead_letter::{DeadLetter, Reason};
 pub use dispatch::{Tally, dispatch};
+pub use entry::{Entry, SubscriptionId};
 pub use handler::Handler;
 pub use lane::LaneId;
 pub use pattern::{Pattern, PatternError};
 pub use priority::Priority;
 pub use route::Route;
-pub use table::{Entry, SubscriptionId};
 pub use topic::{Topic, TopicError};

@@ -5,8 +5,8 @@ use core::fmt;
 use core::iter::FusedIterator;
 use core::marker::PhantomData;
 
+use crate::entry::{Entry, SubscriptionId};
 use crate::lane::LaneId;
-use crate::table::{Entry, SubscriptionId};
 
 /// A route of at most `N` entries, kept in place.
 pub type StaticRoute<H, const N: usize> = Route<H, heapless::Vec<Entry<H>, N>>;

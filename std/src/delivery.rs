@@ -7,6 +7,7 @@ pub(crate) mod directory;
 pub(crate) mod emit;
 pub(crate) mod engine;
 pub(crate) mod envelope;
+pub(crate) mod failure;
 pub(crate) mod handler;
 pub(crate) mod histogram;
 pub(crate) mod lane;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::delivery::envelope::{Envelope, Kept};
+use crate::event_id::EventId;
 
 /// An event as a handler sees it: a view that lives as long as the call.
 ///
@@ -53,8 +54,8 @@ impl<'a> Event<'a> {
     /// The event's identity: the one it was emitted with, or one that no other event of any bus has.
     pub fn id(&self) -> EventId<'a> {
         match self.envelope.meta.as_deref().and_then(|meta| meta.event_id.as_deref()) {
-            Some(given) => EventId(Id::Given(given)),
-            None => EventId(Id::Made { bus: self.bus, seq: self.envelope.seq }),
+            Some(given) => EventId::given(given),
+            None => EventId::made(self.bus, self.envelope.seq),
         }
     }
 
@@ -105,31 +106,6 @@ impl fmt::Debug for Event<'_> {
     /// Identity only: a payload may hold what no log should.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Event").field("topic", &self.topic).field("seq", &self.seq()).finish_non_exhaustive()
-    }
-}
-
-/// The identity of an event; displays as text, 32 hexadecimal digits when the bus made it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct EventId<'a>(Id<'a>);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Id<'a> {
-    Given(&'a str),
-    Made { bus: u64, seq: u64 },
-}
-
-impl EventId<'_> {
-    pub(crate) const fn made(bus: u64, seq: u64) -> Self {
-        Self(Id::Made { bus, seq })
-    }
-}
-
-impl fmt::Display for EventId<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Id::Given(text) => f.write_str(text),
-            Id::Made { bus, seq } => write!(f, "{bus:016x}{seq:016x}"),
-        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use nervebus_core::Tally;
 
-use crate::event::EventId;
+use crate::event_id::EventId;
 
 /// What became of an emit when it returned.
 ///

@@ -15,7 +15,7 @@ const CLOSED: &[&str] = &["admission", "delivery", "records", "observe"];
 const SPINES: &[&[&str]] = &[
     &[
         "delivery/count",
-        "delivery/handler",
+        "delivery/failure",
         "delivery/timing",
         "delivery/histogram",
         "delivery/report",
@@ -23,6 +23,7 @@ const SPINES: &[&[&str]] = &[
         "delivery/room",
         "delivery/spill",
         "delivery/lane",
+        "delivery/handler",
         "delivery/subscription",
         "delivery/dead_letters",
         "delivery/directory",
@@ -33,7 +34,7 @@ const SPINES: &[&[&str]] = &[
     &["records/audit"],
 ];
 /// Plain values beside the bands. Every band may import them; they import only each other.
-const VALUES: &[&str] = &["error", "event", "payload", "receipt"];
+const VALUES: &[&str] = &["error", "event", "event_id", "payload", "receipt"];
 /// What breaks a rule on purpose: the importing module, the imported one, and why.
 const EXCEPTIONS: &[(&str, &str, &str)] =
     &[("event", "delivery/envelope", "an `Event` is a borrowed view of the envelope, and holds nothing of its own")];

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use nervebus_core::{Entry, dispatch};
 
 use crate::context::Handling;
-use crate::delivery::handler::HandlerError;
+use crate::delivery::failure::HandlerError;
 use crate::delivery::report::Outcome;
 use crate::delivery::subscription::{Failure, Subscription};
 use crate::event::Event;

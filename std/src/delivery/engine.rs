@@ -13,7 +13,7 @@ use crate::delivery::count::{Apart, STRIPES, Striped};
 use crate::delivery::dead_letters::{DeadLetterStore, Obituary};
 use crate::delivery::directory::Directory;
 use crate::delivery::envelope::Envelope;
-use crate::delivery::handler::{HandlerError, text_of};
+use crate::delivery::failure::{HandlerError, text_of};
 use crate::delivery::lane::Queue;
 use crate::delivery::subscription::Subscription;
 use crate::event::OwnedEvent;

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use nervebus_core::SubscriptionId;
 
-use crate::delivery::handler::HandlerError;
+use crate::delivery::failure::HandlerError;
 use crate::platform::clock;
 use crate::receipt::Receipt;
 

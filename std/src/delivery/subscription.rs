@@ -7,7 +7,8 @@ use std::sync::{Arc, OnceLock};
 use nervebus_core::{Handler, LaneId, Priority, SubscriptionId};
 
 use crate::delivery::count;
-use crate::delivery::handler::{HandlerError, Thunk};
+use crate::delivery::failure::HandlerError;
+use crate::delivery::handler::Thunk;
 use crate::delivery::histogram::Histogram;
 use crate::delivery::timing::Timing;
 use crate::event::Event;

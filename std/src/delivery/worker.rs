@@ -10,7 +10,7 @@ use crate::delivery::deliver::{Delivered, deliver};
 use crate::delivery::directory::{RouteCache, TopicState};
 use crate::delivery::engine::Engine;
 use crate::delivery::envelope::{Envelope, TopicId};
-use crate::delivery::handler::drop_quietly;
+use crate::delivery::failure::drop_quietly;
 use crate::delivery::lane::Queue;
 use crate::event::Event;
 use crate::platform::threads;

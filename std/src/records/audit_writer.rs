@@ -16,7 +16,7 @@ use crate::delivery::dead_letters::Obituary;
 use crate::delivery::directory::TopicState;
 use crate::delivery::engine::{AUDIT_ERROR, Engine};
 use crate::delivery::envelope::Envelope;
-use crate::delivery::handler::drop_quietly;
+use crate::delivery::failure::drop_quietly;
 use crate::delivery::lane::Queue;
 use crate::delivery::worker::rest;
 use crate::event::{Event, OwnedEvent};

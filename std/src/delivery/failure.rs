@@ -1,0 +1,65 @@
+//! How a handler fails, and how the bus lives through what a user's types do when they are dropped or shown.
+
+use std::any::Any;
+use std::error::Error;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// How a handler failed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum HandlerError {
+    /// It returned an error.
+    Error(Box<dyn Error + Send + Sync>),
+    /// It panicked, with this message. The panic went no further.
+    Panic(String),
+}
+
+impl HandlerError {
+    /// `"error"` or `"panic"`: how records name the kind.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Error(_) => "error",
+            Self::Panic(_) => "panic",
+        }
+    }
+
+    pub(crate) fn from_panic(payload: &(dyn Any + Send)) -> Self {
+        let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        Self::Panic(text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into()))
+    }
+}
+
+impl fmt::Display for HandlerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Error(error) => error.fmt(f),
+            Self::Panic(message) => write!(f, "panicked: {message}"),
+        }
+    }
+}
+
+impl Error for HandlerError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Error(error) => Some(&**error),
+            Self::Panic(_) => None,
+        }
+    }
+}
+
+/// Drops a value of the user's on a thread of the bus's: if its `Drop` panics, the panic goes no further.
+pub(crate) fn drop_quietly<T>(value: T) {
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+        // What a panicking `Drop` panics with may itself panic when dropped; leaking it ends the chain.
+        std::mem::forget(again);
+    }
+}
+
+/// The text of an error of the user's, whose `Display` may panic.
+pub(crate) fn text_of(error: &HandlerError) -> String {
+    catch_unwind(AssertUnwindSafe(|| error.to_string())).unwrap_or_else(|payload| {
+        drop_quietly(payload);
+        "an error whose Display panicked".into()
+    })
+}
