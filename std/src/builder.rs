@@ -159,14 +159,15 @@ impl Builder {
         let audit = self.audit.map(|log| Audit { path: log.path, account: Arc::clone(&account) });
         // From here on dropping the bus stops what was started.
         let bus = Bus::new(Arc::clone(&engine), audit, self.timing);
-        for queue in &engine.queues {
-            let (engine, own) = (Arc::clone(&engine), Arc::clone(queue));
-            start(queue, move || worker::run(&engine, &own))?;
-        }
-        if let (Some(queue), Some((file, torn)), Some(path)) = (&engine.tap, file, bus.audit_path()) {
-            let (engine, own, path) = (Arc::clone(&engine), Arc::clone(queue), path.to_owned());
-            let writer = AuditWriter { engine, queue: own, account, path, file, torn };
-            start(queue, move || writer.run())?;
+        let writer = engine.tap.as_ref().zip(file).zip(bus.audit_path()).map(|((queue, (file, torn)), path)| {
+            let (engine, queue, path) = (Arc::clone(&engine), Arc::clone(queue), path.to_owned());
+            AuditWriter { engine, queue, account, path, file, torn }
+        });
+        if let Err(error) = start_threads(&engine, writer) {
+            // Nobody will wait for a thread that never ran.
+            let unstarted = engine.queues.iter().chain(&engine.tap).filter(|queue| queue.worker.get().is_none());
+            unstarted.for_each(|queue| queue.ended.open());
+            return Err(error);
         }
         Ok(bus)
     }
@@ -263,6 +264,18 @@ fn queue(id: LaneId, lane: &Lane) -> Result<Arc<Queue>, BuildError> {
         max: nervebus_core::ring::MAX_CAPACITY as u64,
     };
     Queue::new(id, lane.clone()).map(Arc::new).map_err(out_of_range)
+}
+
+/// Starts the workers and the writer of the audit log.
+fn start_threads(engine: &Arc<Engine>, writer: Option<AuditWriter>) -> Result<(), BuildError> {
+    for queue in &engine.queues {
+        let (engine, own) = (Arc::clone(engine), Arc::clone(queue));
+        start(queue, move || worker::run(&engine, &own))?;
+    }
+    match writer {
+        Some(writer) => start(&Arc::clone(&writer.queue), move || writer.run()),
+        None => Ok(()),
+    }
 }
 
 /// Starts a queue's thread and tells the queue whom to wake.

@@ -144,17 +144,18 @@ impl Bus {
     /// [`Publisher`]s of its topics have emitted again or gone.
     pub fn unsubscribe(&self, id: SubscriptionId) -> bool {
         let engine = self.engine();
-        let lane = engine.directory.unsubscribe(id);
-        if let Some(queue) = lane.and_then(|lane| engine.queue(lane)) {
-            queue.forget_ended();
+        let ended = engine.directory.unsubscribe(id);
+        if ended {
+            // Every worker keeps whole routes, those of other lanes' handlers included.
+            engine.queues.iter().for_each(|queue| queue.forget_ended());
         }
-        lane.is_some()
+        ended
     }
 
     /// Emits an event: runs the inline handlers on this thread, and puts the event in the lanes of the others.
     ///
-    /// Waits for a full lane as its [`Overflow`](crate::Overflow) policy says; never waits when called from a handler
-    /// on a lane. Events emitted by one thread on one lane arrive in the order of the emits.
+    /// Waits for a full lane as its [`Overflow`](crate::Overflow) policy says; called from a handler on a lane, it waits
+    /// for no lane, but for a full audit log, whose writer waits for nobody. Events emitted by one thread on one lane arrive in the order of the emits.
     ///
     /// # Errors
     ///
@@ -162,8 +163,9 @@ impl Bus {
     ///
     /// # Cost
     ///
-    /// No allocation by the bus for payloads of up to 64 bytes that go to one place, except for a topic's first emit;
-    /// one allocation to share a payload between several lanes. No lock, unless a lane is full or asleep.
+    /// No allocation by the bus for payloads of up to 64 bytes, aligned like a machine word or less, that go to one
+    /// place, except for a topic's first emit; one allocation to share a payload between several lanes, or with the
+    /// audit log. No lock, unless a lane is full or asleep.
     #[inline]
     pub fn emit<P: Payload>(&self, topic: &str, payload: P) -> Result<Receipt, EmitError<P>> {
         self.engine().emit(topic, payload, How::PLAIN)

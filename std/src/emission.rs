@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::bus::Bus;
 use crate::delivery::emit::How;
 use crate::delivery::envelope::Meta;
+use crate::delivery::lane::Patience;
 use crate::delivery::report::{Report, Waiter};
 use crate::error::EmitError;
 use crate::payload::Payload;
@@ -57,7 +58,7 @@ impl<'a, P: Payload> Emission<'a, P> {
     ///
     /// As [`Bus::emit`].
     pub fn emit(self) -> Result<Receipt, EmitError<P>> {
-        self.send(None)
+        self.send(Patience::Policy, None)
     }
 
     /// Emits it and waits for its handlers; see [`Bus::emit_and_wait`].
@@ -69,15 +70,15 @@ impl<'a, P: Payload> Emission<'a, P> {
         let engine = Arc::clone(self.bus.engine());
         let deadline = clock::after(engine.wait_limit);
         let waiter = Arc::new(Waiter::default());
-        let receipt = self.send(Some(Arc::clone(&waiter)))?;
+        let receipt = self.send(Patience::Until(deadline), Some(Arc::clone(&waiter)))?;
         Ok(waiter.wait(deadline, receipt))
     }
 
-    fn send(self, waiter: Option<Arc<Waiter>>) -> Result<Receipt, EmitError<P>> {
+    fn send(self, patience: Patience, waiter: Option<Arc<Waiter>>) -> Result<Receipt, EmitError<P>> {
         let Self { bus, topic, payload, meta, correlation } = self;
         let Meta { event_id, source, timestamp } = &meta;
         let given = event_id.is_some() || source.is_some() || timestamp.is_some();
         let meta = given.then(|| Arc::new(meta));
-        bus.engine().emit(topic, payload, How { meta, correlation, waiter, ..How::PLAIN })
+        bus.engine().emit(topic, payload, How { patience, meta, correlation, waiter, ..How::PLAIN })
     }
 }

@@ -48,7 +48,8 @@ impl<'a> Subscribe<'a> {
         self
     }
 
-    /// The lane whose worker calls the handler. Default: the default lane.
+    /// The lane whose worker calls the handler. Default: the default lane. For the emitter's own thread, see
+    /// [`inline`](Self::inline).
     pub fn lane(mut self, name: impl Into<String>) -> Self {
         self.lane = To::Named(name.into());
         self

@@ -258,3 +258,26 @@ fn two_emitters_that_wait_get_their_own_outcomes() {
     go.send(()).unwrap();
     assert_eq!(waiting.map(|thread| thread.join().unwrap()), [false, true]);
 }
+
+#[test]
+fn the_wait_limit_holds_for_a_lane_that_is_full_too() {
+    let lane = Lane::new("small").capacity(1);
+    let bus = Bus::builder().lane(lane).wait_limit(Duration::from_millis(20)).build().unwrap();
+    let (release, released) = mpsc::channel::<()>();
+    let released = Mutex::new(released);
+    let (entered, inside) = mpsc::channel();
+    bus.on("topic.slow")
+        .lane("small")
+        .handle(move |_| {
+            let _ = entered.send(());
+            let _ = released.lock().unwrap().recv_timeout(GUARD);
+        })
+        .unwrap();
+    bus.emit("topic.slow", 1).unwrap();
+    inside.recv_timeout(GUARD).unwrap();
+    bus.emit("topic.slow", 2).unwrap();
+    let error = bus.emit_and_wait("topic.slow", 3).unwrap_err();
+    assert!(error.is_full() && error.into_payload() == 3);
+    drop(release);
+    assert!(bus.shutdown(GUARD).ledger.balanced());
+}

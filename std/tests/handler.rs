@@ -277,3 +277,31 @@ fn an_inline_error_whose_text_panics_does_not_reach_the_emitter() {
     assert_eq!(receipt.map(|receipt| receipt.inline().failed).ok(), Some(1), "the panic went through emit");
     assert!(bus.ledger().emitting == 0 && bus.ledger().balanced(), "{}", bus.ledger());
 }
+
+#[test]
+fn many_records_that_stepped_aside_from_a_full_ring_are_all_delivered() {
+    const FAILURES: usize = 400;
+    let bus = Bus::builder().lane(Lane::new("records").capacity(1)).build().unwrap();
+    let (sender, receiver) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let released = Mutex::new(Some(released));
+    bus.on("system.handler_error")
+        .lane("records")
+        .handle(move |event| {
+            // The first one holds the lane until all others have come.
+            if let Some(released) = released.lock().unwrap().take() {
+                let _ = released.recv_timeout(GUARD);
+            }
+            sender.send(event["seq"].as_u64().unwrap()).unwrap();
+        })
+        .unwrap();
+    bus.on("topic.bad").inline().handle(|_| Err("no")).unwrap();
+    for _ in 0..FAILURES {
+        bus.emit("topic.bad", ()).unwrap();
+    }
+    release.send(()).unwrap();
+    // Without a further event: the lane's worker must not sleep while some wait.
+    let seen: Vec<u64> = (0..FAILURES).map(|_| receiver.recv_timeout(GUARD).unwrap()).collect();
+    assert!(seen.is_sorted(), "in the order of the failures");
+    assert!(bus.shutdown(GUARD).drained && bus.ledger().balanced());
+}

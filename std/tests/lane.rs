@@ -309,3 +309,26 @@ fn the_handlers_of_a_lane_run_one_at_a_time_on_its_named_thread() {
     assert_eq!((end.handled, end.failed), (400, 0));
     assert!(threads.try_iter().all(|name| name.as_deref() == Some("nervebus-io")));
 }
+
+#[test]
+fn two_buses_whose_handlers_emit_on_each_other_do_not_wait_for_each_other() {
+    let narrow = || Bus::builder().default_lane(Lane::new("narrow").capacity(1)).build().unwrap();
+    let (left, right) = (narrow(), narrow());
+    let answer = |to: &Bus| {
+        let to = to.downgrade();
+        move |_: &Event<'_>| {
+            // More answers than there is room for: some are refused, and the handler goes on.
+            (0..3).for_each(|_| drop(to.upgrade().map(|bus| bus.emit("ball.thrown", ()))));
+        }
+    };
+    left.subscribe("ball.thrown", answer(&right)).unwrap();
+    right.subscribe("ball.thrown", answer(&left)).unwrap();
+    left.emit("ball.thrown", ()).unwrap();
+    while left.ledger().deliveries().handled < 1_000 {
+        thread::yield_now();
+    }
+    for bus in [left, right] {
+        let report = bus.shutdown(GUARD);
+        assert!(report.drained && report.ledger.balanced(), "{report}");
+    }
+}

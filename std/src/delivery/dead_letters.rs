@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use nervebus_core::{Reason, SubscriptionId};
 
 use crate::delivery::count;
+use crate::delivery::failure::drop_quietly;
 use crate::event::OwnedEvent;
 use crate::platform::clock;
 
@@ -67,13 +68,14 @@ impl DeadLetterStore {
         let mut letters = self.lock();
         count::add(&self.total, 1);
         let id = count::read(&self.total);
-        if letters.len() >= self.capacity {
-            letters.pop_front();
-        }
+        let overwritten = if letters.len() >= self.capacity { letters.pop_front() } else { None };
         if self.capacity > 0 {
             let letter = DeadLetter { id, event, reason, subscription, handler, error, attempts, failed_at };
             letters.push_back(Arc::new(letter));
         }
+        // Outside the lock, and quietly: what the old event carries may use the bus when it is dropped, or panic.
+        drop(letters);
+        drop_quietly(overwritten);
     }
 }
 

@@ -13,7 +13,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use nervebus_core::pattern::PatternKind;
 use nervebus_core::route::HeapRoute;
 use nervebus_core::table::HostedTable;
-use nervebus_core::{Entry, LaneId, Pattern, SubscriptionId, Topic};
+use nervebus_core::{Entry, Pattern, SubscriptionId, Topic};
 
 use crate::admission::name::NameRule;
 use crate::delivery::envelope::TopicId;
@@ -213,11 +213,11 @@ impl Directory {
         Ok(id)
     }
 
-    /// Removes a subscription, and says on which lane it was; `None` if there is none of this identity.
-    pub(crate) fn unsubscribe(&self, id: SubscriptionId) -> Option<LaneId> {
+    /// Removes a subscription; `false` if there is none of this identity.
+    pub(crate) fn unsubscribe(&self, id: SubscriptionId) -> bool {
         // The last reference is dropped after the lock: what a handler owns may use the bus in its `Drop`.
         let removed = self.remove(&mut self.lock(), id);
-        removed.map(|subscription| subscription.lane)
+        removed.is_some()
     }
 
     fn remove(&self, registry: &mut Registry, id: SubscriptionId) -> Option<Arc<Subscription>> {

@@ -15,6 +15,7 @@ use crate::delivery::deliver::deliver;
 use crate::delivery::directory::{TooManyTopics, TopicRoute, TopicState};
 use crate::delivery::engine::{Engine, Exit};
 use crate::delivery::envelope::{Envelope, Meta};
+use crate::delivery::failure::drop_quietly;
 use crate::delivery::lane::{Patience, Pushed, Queue};
 use crate::delivery::report::Waiter;
 use crate::error::EmitError;
@@ -127,7 +128,7 @@ impl Engine {
         }
     }
 
-    /// Emits an event of the bus's own: never waits, never fails; what finds no room is dropped and counted.
+    /// Emits an event of the bus's own: never waits for a lane, never fails; what finds no room is dropped and counted.
     #[cold]
     pub(crate) fn emit_system(&self, name: &str, payload: serde_json::Value, cause: Option<&OwnedEvent>) {
         let correlation = cause.and_then(|cause| cause.0.envelope.correlation.clone());
@@ -160,10 +161,12 @@ impl Engine {
         let mut receipt = Receipt::new(self.bus, seq);
         let mut lanes = route.lanes().peekable();
         if self.tap.is_none() && route.is_empty() {
+            drop_quietly(body);
             return Ok((Exit::Unrouted, receipt));
         }
         let worker_of = context::lane_of(self.bus);
-        let patience = if worker_of.is_some() { Patience::Never } else { how.patience };
+        // A worker that waits for a worker may wait for ever, even for one of another bus.
+        let patience = if context::is_worker() { Patience::Never } else { how.patience };
         let queued = lanes.peek().is_some();
         if let Err(refused) = self.may_emit(route, &how, patience, queued) {
             return Err(Box::new((refused, body)));
@@ -198,10 +201,12 @@ impl Engine {
                         return Err(Box::new((why, refusal.envelope.body)));
                     }
                     queue.count_refused(&refusal.envelope, place);
+                    drop_quietly(refusal);
                     receipt.refused += 1;
                 }
             }
         }
+        drop_quietly(rest);
         Ok((if receipt.routed { Exit::Routed } else { Exit::Unrouted }, receipt))
     }
 
@@ -210,7 +215,7 @@ impl Engine {
         if how.system {
             return Ok(());
         }
-        if !route.inline().is_empty() && context::depth() >= self.max_depth as usize {
+        if !route.inline().is_empty() && context::depth() >= self.max_depth {
             return Err(Refused::TooDeep(self.max_depth));
         }
         let own = context::lane_of(self.bus);
@@ -221,6 +226,12 @@ impl Engine {
             && !route.lane(own).is_empty()
         {
             return Err(Refused::WouldDeadlock(self.lane_name(own).to_owned()));
+        }
+        if let (Some(_), Some(tap)) = (&how.waiter, &self.tap)
+            && own == Some(tap.id)
+        {
+            // Handlers on lanes may be waiting for the audit log, whose thread this is.
+            return Err(Refused::WouldDeadlock(tap.name.to_string()));
         }
         // With one destination the push itself decides, and this look would be work done twice.
         let several = self.tap.is_some() || !route.inline().is_empty() || route.lanes().nth(1).is_some();
@@ -292,6 +303,7 @@ impl Engine {
         if failed > 0 {
             account.failed.add(place, failed as u64);
             self.bury(envelope.share(), &topic.name, "inline", &delivered.failures);
+            drop_quietly(delivered.failures);
         }
         if delivered.cancelled > 0 {
             account.cancelled.add(place, delivered.cancelled as u64);

@@ -90,6 +90,8 @@ impl Envelope {
     /// Keeps the event beyond its delivery.
     pub(crate) fn keep(mut self, topic: &str, bus: u64) -> Kept {
         self.ticket = None;
+        // Nobody may have asked yet, and later would be too late.
+        self.emitted_at();
         Kept { envelope: self, topic: topic.into(), bus }
     }
 }

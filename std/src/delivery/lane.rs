@@ -11,6 +11,7 @@ use nervebus_core::wait::Doorbell;
 
 use crate::delivery::count::{self, Outcomes, Place, Striped};
 use crate::delivery::envelope::Envelope;
+use crate::delivery::failure::drop_quietly;
 use crate::delivery::room::Room;
 use crate::delivery::spill::Spill;
 use crate::platform::clock;
@@ -20,7 +21,7 @@ use crate::platform::threads::{self, Latch};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Overflow {
-    /// The emitter waits until there is room. A handler that emits never waits: for it the lane
+    /// The emitter waits until there is room. A handler on a lane never waits for a lane: for it this one
     /// [rejects](Self::Reject), because a worker that waits for a worker may wait for ever.
     #[default]
     Block,
@@ -80,6 +81,8 @@ impl Lane {
 pub(crate) enum Patience {
     /// As the lane's policy says.
     Policy,
+    /// As the lane's policy says, but not beyond this moment.
+    Until(Instant),
     /// Never: `try_emit`, handlers, and the bus itself.
     Never,
 }
@@ -111,7 +114,7 @@ pub(crate) struct Queue {
     pub(crate) bell: Doorbell,
     pub(crate) room: Room,
     pub(crate) spill: Spill,
-    /// Whether a subscription of this lane has ended since the worker last looked at all the routes that it keeps.
+    /// Whether a subscription has ended since the worker last looked at all the routes that it keeps.
     pub(crate) stale: AtomicBool,
     /// Set once the worker runs, before the bus is handed out.
     pub(crate) worker: OnceLock<Thread>,
@@ -169,12 +172,15 @@ impl Queue {
         match (self.overflow, patience) {
             (Overflow::DropNewest, _) => {
                 self.count_dropped(&envelope);
+                drop_quietly(envelope);
                 Pushed::Dropped
             }
             (Overflow::DropOldest, _) => self.push_over(envelope),
             (Overflow::Reject, _) | (_, Patience::Never) => self.refuse(envelope, false),
-            (Overflow::Block, Patience::Policy) => self.push_when_free(envelope, None),
-            (Overflow::BlockFor(wait), Patience::Policy) => self.push_when_free(envelope, Some(clock::after(wait))),
+            (Overflow::Block | Overflow::BlockFor(_), _) => {
+                let deadline = self.deadline(patience);
+                self.push_when_free(envelope, deadline)
+            }
         }
     }
 
@@ -182,6 +188,7 @@ impl Queue {
         let displaced = |oldest: Envelope| {
             self.count_dropped(&oldest);
             count::add(&self.taken_out, 1);
+            drop_quietly(oldest);
         };
         match self.ring.push_overwrite(envelope, displaced) {
             Ok(()) => {
@@ -190,6 +197,7 @@ impl Queue {
             }
             Err(PushError::Full(envelope)) => {
                 self.count_dropped(&envelope);
+                drop_quietly(envelope);
                 Pushed::Dropped
             }
             Err(PushError::Closed(envelope)) => self.refuse(envelope, true),
@@ -222,8 +230,7 @@ impl Queue {
         let deadline = match (self.overflow, patience) {
             (Overflow::DropNewest | Overflow::DropOldest, _) => return true,
             (Overflow::Reject, _) | (_, Patience::Never) => return false,
-            (Overflow::Block, Patience::Policy) => None,
-            (Overflow::BlockFor(wait), Patience::Policy) => Some(clock::after(wait)),
+            (Overflow::Block | Overflow::BlockFor(_), _) => self.deadline(patience),
         };
         loop {
             let in_time = self.wait(deadline);
@@ -234,6 +241,18 @@ impl Queue {
                 return false;
             }
             threads::yield_now();
+        }
+    }
+
+    /// Until when an emitter may wait; `None` for as long as it takes.
+    fn deadline(&self, patience: Patience) -> Option<Instant> {
+        let own = match self.overflow {
+            Overflow::BlockFor(wait) => Some(clock::after(wait)),
+            _ => None,
+        };
+        match patience {
+            Patience::Until(moment) => Some(own.map_or(moment, |own| own.min(moment))),
+            _ => own,
         }
     }
 
@@ -255,15 +274,15 @@ impl Queue {
     /// Puts an event of the bus's own in: beside the ring if that is full.
     #[cold]
     pub(crate) fn push_system(&self, envelope: Envelope, place: Place) -> Pushed {
-        let refusal = match self.push(envelope, Patience::Never, place) {
-            Pushed::Refused(refusal) => refusal,
-            done => return done,
-        };
-        if refusal.closed {
-            return Pushed::Refused(refusal);
+        let mut envelope = envelope;
+        if !self.spill.is_occupied() {
+            envelope = match self.push(envelope, Patience::Never, place) {
+                Pushed::Refused(refusal) if !refusal.closed => refusal.envelope,
+                done => return done,
+            };
         }
-        let expected = refusal.envelope.expected;
-        match self.spill.push(refusal.envelope) {
+        let expected = envelope.expected;
+        match self.spill.push(envelope) {
             Ok(()) => {
                 self.routed.add(place, expected.into());
                 self.unpark_worker();

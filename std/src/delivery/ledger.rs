@@ -105,6 +105,9 @@ pub struct Ledger {
     pub lanes: Vec<LaneAccount>,
     /// Today's subscriptions. Calls of handlers that were unsubscribed are in their lane's account only.
     pub subscriptions: Vec<SubscriptionAccount>,
+    /// Whether the books stood still while they were read: only then do they show one moment.
+    #[serde(skip)]
+    settled: bool,
 }
 
 /// What does not add up in a ledger.
@@ -153,7 +156,7 @@ impl Ledger {
         if self.emitted != ended + self.emitting {
             return Some(Imbalance::Emits { emitted: self.emitted, ended });
         }
-        let quiet = self.emitting == 0 && self.lanes.iter().all(|lane| lane.pending_events == 0);
+        let quiet = self.settled && self.emitting == 0 && self.lanes.iter().all(|lane| lane.pending_events == 0);
         let wrong = |lane: &&LaneAccount| lane.deliveries.pending < 0 || (quiet && lane.deliveries.pending != 0);
         self.lanes.iter().find(wrong).map(|lane| Imbalance::Lane {
             lane: lane.name.clone(),
@@ -209,11 +212,13 @@ impl Engine {
         const READINGS: usize = 4;
         let mut last = self.read_books();
         for _ in 0..READINGS {
-            let again = self.read_books();
-            if again == last {
+            let mut again = self.read_books();
+            again.settled = again == last;
+            let settled = again.settled;
+            last = again;
+            if settled {
                 break;
             }
-            last = again;
         }
         last
     }
@@ -237,6 +242,7 @@ impl Engine {
             system: count::read(&self.system),
             system_lost: count::read(&self.system_lost),
             lanes,
+            settled: false,
             subscriptions: subscriptions
                 .iter()
                 .map(|subscription| SubscriptionAccount {

@@ -122,6 +122,7 @@ impl Engine {
         if queue.ended.wait_until(deadline) {
             return;
         }
+        queue.spill.close();
         while let Some(envelope) = queue.ring.pop().ok().or_else(|| queue.spill.pop()) {
             count::add(&queue.left, 1);
             queue.count_dropped(&envelope);

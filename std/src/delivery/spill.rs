@@ -18,24 +18,41 @@ const CAPACITY: usize = 4096;
 #[derive(Debug, Default)]
 pub(crate) struct Spill {
     occupied: AtomicBool,
-    events: Mutex<VecDeque<Envelope>>,
+    waiting: Mutex<Waiting>,
     /// Events that ever came in here; they are not among the ring's pushes.
     pub(crate) taken_in: AtomicU64,
 }
 
+#[derive(Debug, Default)]
+struct Waiting {
+    events: VecDeque<Envelope>,
+    closed: bool,
+}
+
 impl Spill {
+    /// Takes nothing in from now on; what is inside can still be taken out.
+    pub(crate) fn close(&self) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+    }
+
     /// Takes an event in, or gives it back when there is no room here either. The caller wakes the worker.
     #[cold]
     pub(crate) fn push(&self, envelope: Envelope) -> Result<(), Box<Envelope>> {
-        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        if events.len() >= CAPACITY {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.closed || waiting.events.len() >= CAPACITY {
             return Err(Box::new(envelope));
         }
-        events.push_back(envelope);
+        waiting.events.push_back(envelope);
         count::add(&self.taken_in, 1);
         // Release pairs with the Acquire in `pop`; waking the worker orders it as well.
         self.occupied.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// Whether something waits here: then what comes next must wait here as well, or it would overtake.
+    pub(crate) fn is_occupied(&self) -> bool {
+        // Acquire pairs with the Release in `push`.
+        self.occupied.load(Ordering::Acquire)
     }
 
     /// The oldest event, if there is one.
@@ -47,10 +64,10 @@ impl Spill {
 
     #[cold]
     fn pop_locked(&self) -> Option<Envelope> {
-        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        let oldest = events.pop_front();
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let oldest = waiting.events.pop_front();
         // Relaxed: the lock orders it against `push`.
-        self.occupied.store(!events.is_empty(), Ordering::Relaxed);
+        self.occupied.store(!waiting.events.is_empty(), Ordering::Relaxed);
         oldest
     }
 }

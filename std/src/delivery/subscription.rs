@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use nervebus_core::{Handler, LaneId, Priority, SubscriptionId};
 
 use crate::delivery::count;
-use crate::delivery::failure::HandlerError;
+use crate::delivery::failure::{HandlerError, drop_quietly};
 use crate::delivery::handler::Thunk;
 use crate::delivery::histogram::Histogram;
 use crate::delivery::timing::Timing;
@@ -81,5 +81,12 @@ impl Subscription {
 impl fmt::Debug for Subscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subscription").field("id", &self.id).field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Subscription {
+    /// The last reference may go on a worker's or an emitter's thread, which what the handler owns must not unwind.
+    fn drop(&mut self) {
+        drop_quietly(std::mem::replace(&mut self.handler, Box::new(|_| Ok(()))));
     }
 }

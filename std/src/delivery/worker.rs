@@ -22,29 +22,45 @@ const YIELDS: u32 = 8;
 /// Runs until the lane is closed and drained.
 pub(crate) fn run(engine: &Arc<Engine>, queue: &Arc<Queue>) {
     context::become_worker(engine.bus, queue.id);
+    let _ending = Ending(queue);
     let (mut topics, mut idle) = (Topics::default(), 0);
     loop {
         if queue.is_stale() {
             topics.refresh();
         }
-        if let Some(envelope) = queue.spill.pop() {
-            handle(engine, queue, &mut topics, envelope);
-        }
+        let mut worked = false;
         match queue.ring.pop() {
             Ok(envelope) => {
-                idle = 0;
+                worked = true;
                 queue.after_pop();
                 handle(engine, queue, &mut topics, envelope);
             }
             Err(PopError::Closed) => break,
-            Err(PopError::Empty) => idle = rest(queue, idle),
+            Err(PopError::Empty) => {}
         }
+        // What stepped aside found the ring full, so it comes after what was in there.
+        if let Some(envelope) = queue.spill.pop() {
+            worked = true;
+            handle(engine, queue, &mut topics, envelope);
+        }
+        idle = if worked { 0 } else { rest(queue, idle) };
     }
     // Between closing and here, a record of the lane's last failures may have stepped aside.
+    queue.spill.close();
     while let Some(envelope) = queue.spill.pop() {
         handle(engine, queue, &mut topics, envelope);
     }
-    queue.ended.open();
+}
+
+/// Says that the worker has ended, however it did. Nothing of a user's can unwind it; if something of ours does, the lane
+/// is closed, so that nobody waits for it.
+pub(crate) struct Ending<'a>(pub(crate) &'a Queue);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+        self.0.ended.open();
+    }
 }
 
 /// Waits a little longer each time: spins, yields, sleeps. Returns how idle the worker is now.

@@ -30,8 +30,10 @@ impl Storage for Disk {
     #[allow(clippy::disallowed_methods, reason = "this is the door")]
     fn open_append(&self, path: &Path) -> io::Result<(Box<dyn AppendFile>, bool)> {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            std::fs::create_dir_all(folder)
-                .map_err(|error| io::Error::new(error.kind(), format!("cannot make the folder {folder:?}: {error}")))?;
+            std::fs::create_dir_all(folder).map_err(|error| {
+                let what = if folder.exists() { "is not a folder" } else { "cannot be made" };
+                io::Error::new(error.kind(), format!("the folder {folder:?} {what}: {error}"))
+            })?;
         }
         let file = OpenOptions::new().append(true).create(true).open(path)?;
         Ok((Box::new(DiskFile(file)), is_torn(path)))

@@ -18,7 +18,7 @@ use crate::delivery::engine::{AUDIT_ERROR, Engine};
 use crate::delivery::envelope::Envelope;
 use crate::delivery::failure::drop_quietly;
 use crate::delivery::lane::Queue;
-use crate::delivery::worker::rest;
+use crate::delivery::worker::{Ending, rest};
 use crate::event::{Event, OwnedEvent};
 use crate::platform::storage::AppendFile;
 use crate::records::audit::AuditAccount;
@@ -49,6 +49,8 @@ impl AuditWriter {
     /// Runs until the lane is closed and drained.
     pub(crate) fn run(mut self) {
         context::become_worker(self.engine.bus, self.queue.id);
+        let queue = Arc::clone(&self.queue);
+        let _ending = Ending(&queue);
         let (mut batch, mut topics, mut idle) = (Batch::default(), Vec::new(), 0);
         loop {
             match self.queue.ring.pop() {
@@ -74,7 +76,6 @@ impl AuditWriter {
                 self.note_error(&error);
             }
         }
-        self.queue.ended.open();
     }
 
     fn add(&self, batch: &mut Batch, topics: &mut Vec<Option<Arc<TopicState>>>, envelope: Envelope) {
