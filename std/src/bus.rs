@@ -262,7 +262,8 @@ impl Bus {
     /// returns a written account.
     ///
     /// What is left when the deadline passes becomes dead letters with the reason `shutdown`. A handler that still
-    /// runs then is left to itself. Called again, it reports again. Called from inside a handler, it closes the
+    /// runs then is left to itself. Called again, it reports again; called by several threads at once, it ends with the
+    /// first deadline that passes. Called from inside a handler, it closes the
     /// bus, leaves the rest to a thread of its own and reports at once, for a handler cannot wait for itself.
     pub fn shutdown(&self, deadline: Duration) -> ShutdownReport {
         self.engine().shutdown(deadline)

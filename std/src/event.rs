@@ -82,7 +82,7 @@ impl<'a> Event<'a> {
         (self.envelope.cause != 0).then_some(self.envelope.cause)
     }
 
-    /// The payload as JSON.
+    /// The payload as JSON; `null` when its `Serialize` implementation fails.
     pub fn payload(&self) -> &'a Value {
         self.envelope.body.content().json()
     }
