@@ -206,7 +206,10 @@ impl Engine {
                 }
             }
         }
-        drop_quietly(rest);
+        if rest.is_some() {
+            // No lane has taken it: its payload goes here, on the emitter's thread.
+            drop_quietly(rest);
+        }
         Ok((if receipt.routed { Exit::Routed } else { Exit::Unrouted }, receipt))
     }
 
