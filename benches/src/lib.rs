@@ -1,8 +1,9 @@
-//! What the benches share: the payload, the settings of a run, and every member behind one of two small traits.
+//! What the benches share: the payload, the settings of a run, and every member behind one of a few small traits.
 //!
 //! * [`inline`]: members that call their handlers on the emitter's thread.
 //! * [`queued`]: members that hand each event to handlers on other threads.
-//! * [`bus`]: the members that are nervebus itself.
+//! * [`ring`]: rings alone, one file a member, and [`rounds`], which measures them in turn.
+//! * [`bus`]: the members that are nervebus itself; [`tables`]: the core's subscription tables.
 //! * [`peers`]: everybody else, one file a peer.
 #![forbid(unsafe_code)]
 // A bench that cannot be set up has nothing to measure and no caller to tell; it reads the clock because that is its work.
@@ -13,6 +14,9 @@ pub mod inline;
 mod medians;
 pub mod peers;
 pub mod queued;
+pub mod ring;
+pub mod rounds;
+pub mod tables;
 mod tally;
 
 use std::time::{Duration, SystemTime};

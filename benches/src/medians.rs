@@ -1,4 +1,4 @@
-//! The table that ends every run: the median of each member, and how it compares with nervebus in the same run.
+//! The table that ends every run: the median of each member, and how it compares with one of them in the same run.
 
 #![allow(clippy::print_stdout)]
 
@@ -8,12 +8,18 @@ use std::{env, fs};
 
 use serde_json::Value;
 
-/// The member that the others are compared with, in the order of preference.
-const REFERENCES: [&str; 2] = ["nervebus/emit", "nervebus/audit_off"];
+/// The member that the others of a group are compared with, by how the group's name begins.
+const REFERENCES: [(&str, &str); 4] = [
+    ("audit_emit", "nervebus/audit_off"),
+    // The floor: what is above 1.00 is ours.
+    ("dispatch", "arc_swap_cache/index"),
+    ("ring", "core/ring"),
+    ("", "nervebus/emit"),
+];
 
 /// Nanoseconds an event: the median, the least and the most of a member's samples.
 #[derive(Clone, Copy, Debug)]
-struct Spread {
+pub(crate) struct Spread {
     median: f64,
     least: f64,
     most: f64,
@@ -33,21 +39,23 @@ pub(crate) fn print(start: SystemTime) {
     let mut members = Vec::new();
     collect(&home(), start, &mut members);
     members.sort_by_key(|member| member.at);
-    for group in members.chunk_by_mut(|a, b| a.group == b.group) {
-        group.sort_by(|a, b| a.spread.median.total_cmp(&b.spread.median));
-        print_group(group);
+    for group in members.chunk_by(|a, b| a.group == b.group) {
+        let mut spreads: Vec<_> = group.iter().map(|member| (member.name.clone(), member.spread)).collect();
+        print_group(&group[0].group, &mut spreads);
     }
 }
 
-fn print_group(members: &[Member]) {
-    let named = |name: &&str| members.iter().find(|member| member.name == *name);
-    let reference = REFERENCES.iter().find_map(named);
-    let (name, base) = reference.map_or(("(not measured)", f64::NAN), |member| (&member.name, member.spread.median));
-    for (index, Member { group, name: member, spread, .. }) in members.iter().enumerate() {
-        if index == 0 {
-            println!("\n| {group} | median ns an event (least to most) | × {name} |\n|---|---|---|");
-        }
-        let Spread { median, least, most } = spread;
+/// Prints the table of a group, the fastest member first. Prints nothing for a group without members.
+pub(crate) fn print_group(group: &str, members: &mut [(String, Spread)]) {
+    if members.is_empty() {
+        return;
+    }
+    members.sort_by(|(_, a), (_, b)| a.median.total_cmp(&b.median));
+    let reference = REFERENCES.iter().find(|(start, _)| group.starts_with(start)).map_or("", |(_, name)| name);
+    let measured = members.iter().find(|(name, _)| name == reference);
+    let (name, base) = measured.map_or(("(not measured)", f64::NAN), |(name, spread)| (name, spread.median));
+    println!("\n| {group} | median ns an event (least to most) | × {name} |\n|---|---|---|");
+    for (member, Spread { median, least, most }) in &*members {
         println!("| {member} | {median:.1} ({least:.1} to {most:.1}) | {:.2} |", median / base);
     }
 }
@@ -86,9 +94,15 @@ fn parse(path: &Path) -> Option<Value> {
 
 fn spread(samples: &Value) -> Option<Spread> {
     let numbers = |field| Some(samples.get(field)?.as_array()?.iter().filter_map(Value::as_f64));
-    let mut each: Vec<f64> = numbers("times")?.zip(numbers("iters")?).map(|(time, iters)| time / iters).collect();
-    each.sort_by(f64::total_cmp);
-    let upper = *each.get(each.len() / 2)?;
-    let lower = *each.get((each.len() - 1) / 2)?;
-    Some(Spread { median: f64::midpoint(lower, upper), least: *each.first()?, most: *each.last()? })
+    Spread::of(numbers("times")?.zip(numbers("iters")?).map(|(time, iters)| time / iters).collect())
+}
+
+impl Spread {
+    /// The spread of samples; of none there is none.
+    pub(crate) fn of(mut each: Vec<f64>) -> Option<Self> {
+        each.sort_by(f64::total_cmp);
+        let upper = *each.get(each.len() / 2)?;
+        let lower = *each.get(each.len().checked_sub(1)? / 2)?;
+        Some(Self { median: f64::midpoint(lower, upper), least: *each.first()?, most: *each.last()? })
+    }
 }

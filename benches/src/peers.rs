@@ -1,6 +1,8 @@
 //! The peers, one file each.
 
 pub mod arc_swap;
+#[cfg(feature = "bevy")]
+pub mod bevy;
 pub mod crossbeam;
 pub mod disruptor;
 pub mod hand_written;
