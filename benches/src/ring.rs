@@ -1,7 +1,7 @@
 //! Rings alone: threads that push and a thread that pops, with nothing around them.
 //!
 //! Every member is driven by the same loops: who finds no room, or nothing, tries again after a spin hint, and after
-//! [`SPINS`] tries in vain gives its core away between tries.
+//! 100 tries in vain gives its core away between tries.
 
 pub mod concurrent;
 pub mod crossbeam;
