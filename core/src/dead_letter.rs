@@ -3,10 +3,13 @@
 use core::fmt;
 
 use crate::ring::{Ring, Slot, StaticRing, Storage};
-use crate::sync::{AtomicUsize, Ordering, const_fn};
+use crate::sync::{AtomicUsize, Ordering, const_fn, spin_loop};
 
 #[cfg(feature = "alloc")]
 use crate::ring::{BoxedRing, CapacityError};
+
+/// How often [`DeadLetterQueue::take`] and its kin look again while another thread inspects the queue.
+const PATIENCE: usize = if cfg!(nervebus_loom) { 2 } else { 1_024 };
 
 /// Why an event became a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,7 +79,7 @@ pub type BoxedDeadLetterQueue<T> = DeadLetterQueue<T, alloc::boxed::Box<[Slot<De
 
 /// A bounded queue of dead letters that keeps the newest ones and counts those it loses.
 ///
-/// Any number of threads may push and take. When the queue is full, a push displaces the oldest letter. At any quiet
+/// Any number of threads may push, take and look. When the queue is full, a push displaces the oldest letter. At any quiet
 /// moment, `pushed() = letters taken + overwritten() + len()`.
 ///
 /// # Cost
@@ -96,6 +99,7 @@ pub type BoxedDeadLetterQueue<T> = DeadLetterQueue<T, alloc::boxed::Box<[Slot<De
 ///     DEAD.push(DeadLetter { event, reason: Reason::HandlerError, attempts: 1 });
 /// }
 /// assert_eq!((DEAD.len(), DEAD.overwritten(), DEAD.pushed()), (2, 1, 3));
+/// assert_eq!(DEAD.peek().map(|letter| letter.event), Some("second"));
 /// assert_eq!(DEAD.take().map(|letter| letter.event), Some("second"));
 /// ```
 pub struct DeadLetterQueue<T, S: Storage<DeadLetter<T>>> {
@@ -156,13 +160,59 @@ impl<T, S: Storage<DeadLetter<T>>> DeadLetterQueue<T, S> {
         }
     }
 
-    /// Takes the oldest letter.
+    /// Takes the oldest letter. `None` when there is none, and also when another thread [inspects](Self::inspect) the
+    /// queue and does not come to an end soon.
     ///
     /// # Cost
     ///
-    /// No allocation; non-blocking: repeats only after another take or an overwriting push succeeded.
+    /// No allocation; bounded spin while another thread inspects the queue, else non-blocking: repeats only after another
+    /// take or an overwriting push succeeded.
     pub fn take(&self) -> Option<DeadLetter<T>> {
-        self.ring.pop().ok()
+        for _ in 0..PATIENCE {
+            match self.ring.pop() {
+                Ok(letter) => return Some(letter),
+                Err(_) if !self.ring.is_inspected() => return None,
+                Err(_) => spin_loop(),
+            }
+        }
+        None
+    }
+
+    /// A copy of the oldest letter, which stays inside. `None` as for [`take`](Self::take).
+    ///
+    /// # Cost
+    ///
+    /// As [`inspect`](Self::inspect) of one letter, and a clone.
+    pub fn peek(&self) -> Option<DeadLetter<T>>
+    where
+        T: Clone + Sync,
+    {
+        let mut oldest = None;
+        self.inspect(1, |letter| oldest = Some(letter.clone()));
+        oldest
+    }
+
+    /// Shows up to `max` letters to `look`, oldest first, and leaves them inside. Returns how many there were.
+    ///
+    /// Meanwhile nobody else can take or inspect, and a push to a full queue loses the new letter, counted as
+    /// [`overwritten`](Self::overwritten): `look` should be short.
+    ///
+    /// # Cost
+    ///
+    /// No allocation; bounded spin while another thread inspects the queue, else two atomic operations and a load for each
+    /// letter.
+    pub fn inspect(&self, max: usize, mut look: impl FnMut(&DeadLetter<T>)) -> usize
+    where
+        T: Sync,
+    {
+        for _ in 0..PATIENCE {
+            match self.ring.inspect(max, &mut look) {
+                Ok(seen) => return seen,
+                Err(_) if !self.ring.is_inspected() => return 0,
+                Err(_) => spin_loop(),
+            }
+        }
+        0
     }
 
     /// Takes letters one by one until none is left, or as many as the queue holds, so that it ends even while others

@@ -64,6 +64,7 @@ pub mod priority;
 pub mod ring;
 pub mod route;
 pub mod snapshot;
+pub mod spsc;
 mod sync;
 pub mod table;
 pub mod topic;

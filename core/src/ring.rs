@@ -6,23 +6,25 @@
 //! stamps count laps and start at zero, so a ring can live in a `static`; and the tail carries a 'closed' bit, so that
 //! closing is one atomic step after which no push can succeed.
 //!
-//! A position is `lap | closed | index`: the index in the low bits, one bit that only the tail uses, and the number of
-//! the lap above. A slot's stamp is its `lap` when it waits for the value of that lap, and `lap | FULL` when it holds it.
+//! A position is `lap | mark | index`: the index in the low bits, one bit that says 'closed' in the tail and 'held' in the
+//! head, and the number of the lap above. A slot's stamp is its `lap` when it waits for the value of that lap, `lap | FULL`
+//! when it holds it, and `lap | HOLE` when a batch claimed it and had no value for it.
 
 use core::fmt;
 use core::marker::PhantomData;
-use core::mem::MaybeUninit;
 
-use self::shape::Shape;
-use crate::sync::{AtomicUsize, Ordering, UnsafeCell, const_array, const_fn, look_again, spin_loop};
+use self::shape::{FULL, HOLE};
+use crate::sync::{AtomicBool, AtomicUsize, Ordering, const_array, const_fn, look_again, spin_loop};
 
+mod batch;
 mod error;
+mod inspect;
 mod shape;
+mod slot;
 
-pub use self::error::{CapacityError, PopError, PushError};
-
-/// The bit of a stamp that says that the slot holds a value. Laps are even, so it is free.
-const FULL: usize = 1;
+pub use self::error::{BatchError, CapacityError, PopError, PushError};
+pub use self::slot::{Slot, Storage};
+pub(crate) use self::{shape::Shape, slot::Padded};
 
 /// How often [`Ring::push_overwrite`] looks again when a slot is neither free nor ready, before it gives the value back.
 const OVERWRITE_PATIENCE: usize = if cfg!(nervebus_loom) { 2 } else { 128 };
@@ -50,68 +52,13 @@ pub type StaticRing<T, const N: usize> = Ring<T, [Slot<T>; N]>;
 #[cfg(feature = "alloc")]
 pub type BoxedRing<T> = Ring<T, alloc::boxed::Box<[Slot<T>]>>;
 
-/// One place of a ring: a stamp and room for a value.
-///
-/// On 64-bit targets a slot starts on a cache line of its own, so that a producer writing one slot does not disturb the
-/// consumer reading its neighbour; on smaller targets memory is dearer than lines, and slots are packed.
-#[cfg_attr(target_pointer_width = "64", repr(align(64)))]
-pub struct Slot<T> {
-    stamp: AtomicUsize,
-    value: UnsafeCell<MaybeUninit<T>>,
-}
-
-impl<T> Slot<T> {
-    const_fn! {
-        const fn new() -> Self {
-            Self { stamp: AtomicUsize::new(0), value: UnsafeCell::new(MaybeUninit::uninit()) }
-        }
-    }
-}
-
-impl<T> fmt::Debug for Slot<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Slot").finish_non_exhaustive()
-    }
-}
-
-/// Where a ring keeps its slots; implemented for arrays and, with `alloc`, for boxed slices.
-pub trait Storage<T>: sealed::Sealed {
-    /// All slots, in order. The slice is the same at every call.
-    fn slots(&self) -> &[Slot<T>];
-}
-
-mod sealed {
-    pub trait Sealed {}
-    impl<T, const N: usize> Sealed for [super::Slot<T>; N] {}
-    #[cfg(feature = "alloc")]
-    impl<T> Sealed for alloc::boxed::Box<[super::Slot<T>]> {}
-}
-
-impl<T, const N: usize> Storage<T> for [Slot<T>; N] {
-    #[inline(always)]
-    fn slots(&self) -> &[Slot<T>] {
-        self
-    }
-}
-
-#[cfg(feature = "alloc")]
-impl<T> Storage<T> for alloc::boxed::Box<[Slot<T>]> {
-    #[inline(always)]
-    fn slots(&self) -> &[Slot<T>] {
-        self
-    }
-}
-
-/// Keeps a position away from its neighbours' cache lines (two lines: x86 prefetches them in pairs).
-#[derive(Debug)]
-#[cfg_attr(target_pointer_width = "64", repr(align(128)))]
-struct Padded<T>(T);
-
 /// A bounded queue of `T` for many producers and many consumers.
 ///
 /// Values leave in the order in which their slots were claimed. When the ring is full, [`try_push`](Self::try_push)
 /// gives the value back; after [`close`](Self::close), pushes are refused and what is inside can still be popped.
 /// Dropping a ring drops what it still holds, each value once.
+///
+/// Where there is one producer and one consumer, [`Spsc`](crate::spsc::Spsc) does the same several times faster.
 ///
 /// # Cost
 ///
@@ -119,11 +66,15 @@ struct Padded<T>(T);
 /// interferes; they retry only when another thread has made progress. They are *non-blocking* but not lock-free in
 /// the strict sense: a producer that is stopped between claiming a slot and publishing it hides what comes behind it
 /// from consumers (they see [`PopError::Empty`]) until it runs again, and a consumer stopped while it takes a value
-/// makes its slot look taken. Neither side ever waits inside a call.
+/// makes its slot look taken. Neither side ever waits inside a call. A consumer that finds nothing touches no line that
+/// producers write, other than the slot it waits for.
 pub struct Ring<T, S: Storage<T>> {
     tail: Padded<AtomicUsize>,
     head: Padded<AtomicUsize>,
     shape: Shape,
+    /// Set before the mark of the tail, and written once: tells consumers without a look at the tail, a line that every
+    /// push writes, that it may have been closed.
+    closing: AtomicBool,
     slots: S,
     marker: PhantomData<T>,
 }
@@ -150,6 +101,7 @@ impl<T, const N: usize> StaticRing<T, N> {
                 tail: Padded(AtomicUsize::new(0)),
                 head: Padded(AtomicUsize::new(0)),
                 shape: Shape::of(N),
+                closing: AtomicBool::new(false),
                 slots: const_array!(Slot::new()),
                 marker: PhantomData,
             }
@@ -191,6 +143,7 @@ impl<T> BoxedRing<T> {
             tail: Padded(AtomicUsize::new(0)),
             head: Padded(AtomicUsize::new(0)),
             shape: Shape::of(capacity),
+            closing: AtomicBool::new(false),
             slots: (0..capacity).map(|_| Slot::new()).collect(),
             marker: PhantomData,
         })
@@ -219,46 +172,56 @@ impl<T, S: Storage<T>> Ring<T, S> {
         let shape = self.shape;
         let mut tail = self.tail.0.load(Ordering::Relaxed);
         loop {
-            if tail & shape.closed != 0 {
-                return Err(PushError::Closed(value));
-            }
             let slot = &self.slots.slots()[shape.index(tail)];
-            let lap = shape.lap(tail);
+            let free = shape.stamp(tail);
             // Acquire pairs with the Release store of the stamp in `pop`: the last value has been moved out.
             let stamp = slot.stamp.load(Ordering::Acquire);
-            if stamp == lap {
-                // AcqRel pairs with the read-modify-write in `has_arrivals`, not with the slot: see there.
-                let claim =
-                    self.tail.0.compare_exchange_weak(tail, shape.next(tail), Ordering::AcqRel, Ordering::Relaxed);
-                match claim {
-                    Ok(_) => {
-                        // SAFETY: this thread alone holds the slot: its stamp said 'waiting for this lap', only one
-                        // compare-exchange moves the tail from this position, and no consumer touches the slot until
-                        // the store below says FULL.
-                        slot.value.with_mut(|place| unsafe { (*place).write(value) });
-                        // Release pairs with the Acquire load in `pop`: it sees the value written above.
-                        slot.stamp.store(lap | FULL, Ordering::Release);
-                        return Ok(());
-                    }
-                    Err(now) => tail = now,
+            if stamp != free {
+                match self.why_not_free(tail, stamp) {
+                    Obstacle::Closed => return Err(PushError::Closed(value)),
+                    Obstacle::Full => return Err(PushError::Full(value)),
+                    Obstacle::Stale(now) => tail = now,
                 }
-            } else if stamp | FULL == lap.wrapping_sub(shape.one_lap()) | FULL {
-                // The value of the lap before is still here, or its producer has not finished putting it in: either way
-                // every slot is claimed, and the one that comes next is not ours to wait for.
-                return Err(PushError::Full(value));
-            } else {
-                // Another producer was here: our tail is old.
-                look_again();
-                tail = self.tail.0.load(Ordering::Relaxed);
+                continue;
+            }
+            // AcqRel pairs with the read-modify-write in `has_arrivals`, not with the slot: see there.
+            match self.tail.0.compare_exchange_weak(tail, shape.next(tail), Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => {
+                    // SAFETY: this thread alone holds the slot: its stamp said 'waiting for this lap', only one
+                    // compare-exchange moves the tail from this position, and no consumer touches the slot until the
+                    // store below says FULL.
+                    unsafe { slot.write(value) };
+                    // Release pairs with the Acquire load in `pop`: it sees the value written above.
+                    slot.stamp.store(free | FULL, Ordering::Release);
+                    return Ok(());
+                }
+                Err(now) => tail = now,
             }
         }
+    }
+
+    /// Why the slot at `tail` with this stamp takes no value now.
+    #[inline]
+    fn why_not_free(&self, tail: usize, stamp: usize) -> Obstacle {
+        if self.shape.is_marked(tail) {
+            return Obstacle::Closed;
+        }
+        if self.shape.is_a_lap_behind(stamp, tail) {
+            // The value of the lap before is still here, or its producer has not finished putting it in: either way
+            // every slot is claimed, and the one that comes next is not ours to wait for.
+            return Obstacle::Full;
+        }
+        // Another producer was here: the tail is old.
+        look_again();
+        Obstacle::Stale(self.tail.0.load(Ordering::Relaxed))
     }
 
     /// Takes the oldest value.
     ///
     /// # Errors
     ///
-    /// [`PopError::Empty`] when nothing is ready, [`PopError::Closed`] when nothing will ever come again.
+    /// [`PopError::Empty`] when nothing is ready or another thread [inspects](Self::inspect) the ring,
+    /// [`PopError::Closed`] when nothing will ever come again.
     ///
     /// # Cost
     ///
@@ -269,41 +232,69 @@ impl<T, S: Storage<T>> Ring<T, S> {
         let mut head = self.head.0.load(Ordering::Relaxed);
         loop {
             let slot = &self.slots.slots()[shape.index(head)];
-            let lap = shape.lap(head);
+            let full = shape.stamp(head) | FULL;
             // Acquire pairs with the Release store of the stamp in `try_push`: the value is there to be read.
             let stamp = slot.stamp.load(Ordering::Acquire);
-            if stamp == lap | FULL {
-                // AcqRel pairs with the read-modify-write in `has_room`, not with the slot: see there.
-                let claim =
-                    self.head.0.compare_exchange_weak(head, shape.next(head), Ordering::AcqRel, Ordering::Relaxed);
-                match claim {
-                    Ok(_) => {
-                        let value = slot.value.with(|place| {
-                            // SAFETY: only one compare-exchange moves the head from this position, so this thread
-                            // alone holds the slot; no producer touches it until the store below says that it waits
-                            // for the next lap.
-                            let place = unsafe { &*place };
-                            // SAFETY: the stamp said FULL, so a push initialised the value; the store below says that
-                            // the slot is empty, so nobody reads it again.
-                            unsafe { place.assume_init_read() }
-                        });
-                        // Release pairs with the Acquire load in `try_push`: the value has left before the next comes.
-                        slot.stamp.store(lap.wrapping_add(shape.one_lap()), Ordering::Release);
-                        return Ok(value);
-                    }
-                    Err(now) => head = now,
-                }
-            } else if stamp == lap || stamp == lap.wrapping_sub(shape.one_lap()) | FULL {
-                // Waiting for this lap's value, or the consumer of the lap before has not finished taking its own: the
-                // head cannot be past this slot, so `head` is not old.
-                let tail = self.tail.0.load(Ordering::Relaxed);
-                let drained = tail == head | shape.closed;
-                return Err(if drained { PopError::Closed } else { PopError::Empty });
-            } else {
-                // Another consumer was here: our head is old.
-                look_again();
-                head = self.head.0.load(Ordering::Relaxed);
+            if stamp != full {
+                head = self.why_not_full(head, stamp)?;
+                continue;
             }
+            // AcqRel pairs with the read-modify-write in `has_room`, not with the slot: see there. Acquire also pairs
+            // with the Release in `Held::drop`: who looked at the value is done with it.
+            match self.head.0.compare_exchange_weak(head, shape.next(head), Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => {
+                    // SAFETY: only one compare-exchange moves the head from this position, so this thread alone holds
+                    // the slot; the stamp said FULL, so a push put a value in; no producer touches the slot, and nobody
+                    // reads it again, once the store below says that it waits for the next lap.
+                    let value = unsafe { slot.take() };
+                    self.release(slot, head);
+                    return Ok(value);
+                }
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    /// Passes the slot that was at `head`, now empty, on to the producer of the next lap.
+    #[inline(always)]
+    fn release(&self, slot: &Slot<T>, head: usize) {
+        // Release pairs with the Acquire load in `try_push`: the value has left before the next comes.
+        slot.stamp.store(self.shape.stamp(head).wrapping_add(self.shape.one_lap()), Ordering::Release);
+    }
+
+    /// Where to look next when the slot at `head` with this stamp has no value to give, or why not to.
+    #[inline]
+    fn why_not_full(&self, head: usize, stamp: usize) -> Result<usize, PopError> {
+        let shape = self.shape;
+        if shape.is_marked(head) {
+            return Err(PopError::Empty);
+        }
+        if stamp == shape.stamp(head) | HOLE {
+            return Ok(self.step_over(head));
+        }
+        if stamp == shape.stamp(head) || shape.is_a_lap_behind(stamp, head) {
+            // Waiting for this lap's value, or the consumer of the lap before has not finished taking its own: the head
+            // cannot be past this slot, so `head` is not old.
+            let drained =
+                self.closing.load(Ordering::Relaxed) && self.tail.0.load(Ordering::Relaxed) == head | shape.mark;
+            return Err(if drained { PopError::Closed } else { PopError::Empty });
+        }
+        // Another consumer was here: our head is old.
+        look_again();
+        Ok(self.head.0.load(Ordering::Relaxed))
+    }
+
+    /// Moves the head past the hole at `head`, unless another consumer is faster, and returns where it is now.
+    #[cold]
+    fn step_over(&self, head: usize) -> usize {
+        let next = self.shape.next(head);
+        // AcqRel as in `pop`: this frees a slot as well.
+        match self.head.0.compare_exchange_weak(head, next, Ordering::AcqRel, Ordering::Relaxed) {
+            Ok(_) => {
+                self.release(&self.slots.slots()[self.shape.index(head)], head);
+                next
+            }
+            Err(now) => now,
         }
     }
 
@@ -341,34 +332,43 @@ impl<T, S: Storage<T>> Ring<T, S> {
     ///
     /// # Cost
     ///
-    /// One atomic operation; wait-free on targets with native fetch-or.
+    /// One store and one atomic operation; wait-free on targets with native fetch-or.
     pub fn close(&self) -> bool {
-        // AcqRel: a push that succeeded before is ordered before, and `has_arrivals` sees the bit as it sees a claim.
-        self.tail.0.fetch_or(self.shape.closed, Ordering::AcqRel) & self.shape.closed == 0
+        // Relaxed: the read-modify-write below releases it to `has_arrivals`, so that a consumer that was told to look
+        // again finds it set. One that finds it unset takes the ring for empty, which it still was for that thread.
+        self.closing.store(true, Ordering::Relaxed);
+        // AcqRel: a push that succeeded before is ordered before, and `has_arrivals` sees the mark as it sees a claim.
+        !self.shape.is_marked(self.tail.0.fetch_or(self.shape.mark, Ordering::AcqRel))
     }
 
     /// Whether [`close`](Self::close) was called.
     pub fn is_closed(&self) -> bool {
-        self.tail.0.load(Ordering::Relaxed) & self.shape.closed != 0
+        self.shape.is_marked(self.tail.0.load(Ordering::Relaxed))
     }
 
     /// How many values are inside, counting those being put in and taken out; exact when nobody does either.
     pub fn len(&self) -> usize {
-        let head = self.head.0.load(Ordering::Relaxed);
-        let tail = self.tail.0.load(Ordering::Relaxed) & !self.shape.closed;
+        let head = self.shape.unmarked(self.head.0.load(Ordering::Relaxed));
+        let tail = self.shape.unmarked(self.tail.0.load(Ordering::Relaxed));
         self.shape.distance(head, tail)
     }
 
-    /// How many pushes have succeeded since the beginning; counts at least half a machine word before it wraps.
-    pub fn pushed(&self) -> usize {
-        // Acquire pairs with the AcqRel of the claim in `try_push`: what was done before a push that is counted is seen.
-        self.shape.count(self.tail.0.load(Ordering::Acquire) & !self.shape.closed)
+    /// How far the consumers are behind the producers, in values: [`len`](Self::len), as those call it who watch a queue.
+    pub fn lag(&self) -> usize {
+        self.len()
     }
 
-    /// How many values have been taken since the beginning, by consumers or by being displaced.
+    /// How many slots producers have claimed since the beginning: one for each push that succeeded, and one for each hole
+    /// that a [batch](Self::push_batch) left. Counts at least half a machine word before it wraps.
+    pub fn pushed(&self) -> usize {
+        // Acquire pairs with the AcqRel of the claim in `try_push`: what was done before a push that is counted is seen.
+        self.shape.count(self.shape.unmarked(self.tail.0.load(Ordering::Acquire)))
+    }
+
+    /// How many of them consumers are done with or at work on, displacing pushes included.
     pub fn popped(&self) -> usize {
         // Acquire pairs with the AcqRel of the claim in `pop`, in the same way.
-        self.shape.count(self.head.0.load(Ordering::Acquire))
+        self.shape.count(self.shape.unmarked(self.head.0.load(Ordering::Acquire)))
     }
 
     /// Whether a push would find its slot free right now: a look at the slot alone, which a push would touch anyway,
@@ -378,7 +378,7 @@ impl<T, S: Storage<T>> Ring<T, S> {
         let tail = self.tail.0.load(Ordering::Relaxed);
         let stamp = self.slots.slots()[self.shape.index(tail)].stamp.load(Ordering::Relaxed);
         // A stamp of any other lap means that the tail we read is old, and that somebody has just found room.
-        stamp != self.shape.lap(tail).wrapping_sub(self.shape.one_lap()) | FULL || tail & self.shape.closed != 0
+        self.shape.is_marked(tail) || stamp != self.shape.stamp(tail).wrapping_sub(self.shape.one_lap()) | FULL
     }
 
     /// Whether [`len`](Self::len) is 0.
@@ -413,11 +413,30 @@ impl<T, S: Storage<T>> Ring<T, S> {
     /// is usable, while a consumer is still moving its value out: push again, and yield when it is still full.
     pub fn has_room(&self) -> bool {
         // AcqRel pairs with the claim in `pop`.
-        let head = self.head.0.fetch_or(0, Ordering::AcqRel);
+        let head = self.shape.unmarked(self.head.0.fetch_or(0, Ordering::AcqRel));
         // Relaxed: an old tail only makes the caller look again; whoever closes the ring must wake those who sleep.
         let tail = self.tail.0.load(Ordering::Relaxed);
-        tail & self.shape.closed != 0 || self.shape.distance(head, tail) < self.capacity()
+        self.shape.is_marked(tail) || self.shape.distance(head, tail) < self.capacity()
     }
+
+    /// Lets a ring that nobody has used yet start as if it had gone round `laps` times, for tests of the wrap.
+    #[doc(hidden)]
+    pub fn start_at_lap(&mut self, laps: usize) {
+        let position = laps.wrapping_mul(self.shape.one_lap());
+        self.tail.0.store(position, Ordering::Relaxed);
+        self.head.0.store(position, Ordering::Relaxed);
+        for slot in self.slots.slots() {
+            slot.stamp.store(position, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Why a producer cannot have the slot it looked at.
+enum Obstacle {
+    Closed,
+    Full,
+    /// It looked at an old tail; this is the present one.
+    Stale(usize),
 }
 
 impl<T, S: Storage<T>> Drop for Ring<T, S> {

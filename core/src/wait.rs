@@ -2,7 +2,156 @@
 
 use core::fmt;
 
-use crate::sync::{AtomicBool, Ordering, const_fn};
+use crate::sync::{AtomicBool, Ordering, const_fn, spin_loop};
+
+/// A way to sleep and to be woken.
+///
+/// [`Spin`] never sleeps and is the one that needs no system. Parking a thread, waking a task, waiting for an interrupt
+/// are a few lines each where threads, tasks and interrupts are; [`Waiter`] makes any of them safe from lost wake-ups.
+///
+/// # Examples
+///
+/// A thread that parks:
+///
+/// ```
+/// use nervebus_core::wait::Wait;
+/// use std::thread::{self, Thread};
+///
+/// struct Park(Thread);
+///
+/// impl Wait for Park {
+///     fn wait(&self) {
+///         thread::park();
+///     }
+///     fn wake(&self) {
+///         self.0.unpark();
+///     }
+/// }
+///
+/// let park = Park(thread::current());
+/// park.wake();
+/// park.wait();    // returns at once: the wake-up came first, and was kept
+/// ```
+pub trait Wait {
+    /// Sleeps. A [`wake`](Self::wake) that began before must not be missed: if it came first, this returns at once. It may
+    /// return early for no reason.
+    fn wait(&self);
+
+    /// Ends the present [`wait`](Self::wait), or the next one. Called by any thread, and by interrupts where those push.
+    fn wake(&self);
+}
+
+impl<W: Wait + ?Sized> Wait for &W {
+    fn wait(&self) {
+        (**self).wait();
+    }
+
+    fn wake(&self) {
+        (**self).wake();
+    }
+}
+
+/// Does not sleep: hints to the processor that this is a loop, and returns.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Spin;
+
+impl Wait for Spin {
+    #[inline]
+    fn wait(&self) {
+        spin_loop();
+    }
+
+    #[inline]
+    fn wake(&self) {}
+}
+
+/// A place where one side sleeps, by any means, and others wake it: a [`Doorbell`] and a way to [`Wait`].
+///
+/// One sleeper at a time; a queue with several consumers has a waiter for each.
+///
+/// # Cost
+///
+/// While nobody sleeps, [`wake`](Self::wake) is one relaxed load.
+///
+/// # Examples
+///
+/// ```
+/// use nervebus_core::ring::{PopError, StaticRing};
+/// use nervebus_core::wait::{Spin, Waiter};
+///
+/// static RING: StaticRing<u32, 8> = StaticRing::new();
+/// static CONSUMER: Waiter<Spin> = Waiter::new(Spin);
+///
+/// fn emit(value: u32) -> bool {
+///     let taken = RING.try_push(value).is_ok();
+///     CONSUMER.wake();
+///     taken
+/// }
+///
+/// fn consume() -> u32 {
+///     loop {
+///         match RING.pop() {
+///             Ok(value) => return value,
+///             Err(PopError::Empty) => CONSUMER.wait_unless(|| RING.has_arrivals()),
+///             Err(PopError::Closed) => return 0,
+///         };
+///     }
+/// }
+///
+/// emit(7);
+/// assert_eq!(consume(), 7);
+/// ```
+#[derive(Debug, Default)]
+pub struct Waiter<W> {
+    bell: Doorbell,
+    how: W,
+}
+
+impl<W> Waiter<W> {
+    const_fn! {
+        /// A waiter at which nobody sleeps.
+        pub const fn new(how: W) -> Self {
+            Self { bell: Doorbell::new(), how }
+        }
+    }
+
+    /// The bell, for a sleeper that does not sleep in a call: an `async` consumer arms it, looks once more, and returns
+    /// `Pending`.
+    pub const fn bell(&self) -> &Doorbell {
+        &self.bell
+    }
+
+    /// The way to wait.
+    pub const fn how(&self) -> &W {
+        &self.how
+    }
+}
+
+impl<W: Wait> Waiter<W> {
+    /// Sleeps once, unless `busy` says that there is something to do; it is called after the bell was armed, and must look
+    /// with a read-modify-write as [`Doorbell`] says. Returns whether it slept.
+    ///
+    /// It may return early; the caller looks for work and calls it again.
+    pub fn wait_unless(&self, busy: impl FnOnce() -> bool) -> bool {
+        self.bell.arm();
+        let idle = !busy();
+        if idle {
+            self.how.wait();
+        }
+        self.bell.disarm();
+        idle
+    }
+
+    /// Wakes the sleeper if there is one; to be called after the work for it is in place. Returns whether there was.
+    #[inline]
+    pub fn wake(&self) -> bool {
+        let asleep = self.bell.ring();
+        if asleep {
+            self.how.wake();
+        }
+        asleep
+    }
+}
 
 /// A flag between one side that may sleep and others that must wake it.
 ///

@@ -165,7 +165,7 @@ impl Builder {
         });
         if let Err(error) = start_threads(&engine, writer) {
             // Nobody will wait for a thread that never ran.
-            let unstarted = engine.queues.iter().chain(&engine.tap).filter(|queue| queue.worker.get().is_none());
+            let unstarted = engine.queues.iter().chain(&engine.tap).filter(|queue| !queue.bed.how().is_named());
             unstarted.for_each(|queue| queue.ended.open());
             return Err(error);
         }
@@ -283,6 +283,6 @@ fn start(queue: &Queue, body: impl FnOnce() + Send + 'static) -> Result<(), Buil
     let thread = threads::spawn(format!("nervebus-{}", queue.name), body)
         .map_err(|error| BuildError::Thread { lane: queue.name.to_string(), error })?;
     // The builder sets it once for each queue.
-    let _ = queue.worker.set(thread.thread().clone());
+    queue.bed.how().is_done_by(thread.thread());
     Ok(())
 }

@@ -40,6 +40,46 @@ impl<T> fmt::Display for PushError<T> {
 
 impl<T: fmt::Debug> core::error::Error for PushError<T> {}
 
+/// Why a batch was not pushed to its end; what was not pushed is still in the iterator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BatchError {
+    /// Every slot is taken.
+    Full {
+        /// How many values of the batch are in the ring.
+        pushed: usize,
+    },
+    /// The ring was closed; no push will succeed again.
+    Closed {
+        /// How many values of the batch are in the ring.
+        pushed: usize,
+    },
+}
+
+impl BatchError {
+    /// How many values of the batch are in the ring.
+    #[must_use]
+    pub const fn pushed(&self) -> usize {
+        match *self {
+            Self::Full { pushed } | Self::Closed { pushed } => pushed,
+        }
+    }
+
+    /// Whether the ring was closed.
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        matches!(self, Self::Closed { .. })
+    }
+}
+
+impl fmt::Display for BatchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = if self.is_closed() { "closed" } else { "full" };
+        write!(f, "the ring is {state}; {} values of the batch were pushed", self.pushed())
+    }
+}
+
+impl core::error::Error for BatchError {}
+
 /// Why there was nothing to pop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PopError {

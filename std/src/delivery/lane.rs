@@ -1,13 +1,11 @@
 //! Lanes: what a user says about one, and the queue behind it.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use nervebus_core::LaneId;
 use nervebus_core::ring::{BoxedRing, CapacityError, PushError};
-use nervebus_core::wait::Doorbell;
+use nervebus_core::wait::{Wait, Waiter};
 
 use crate::delivery::count::{self, Outcomes, Place, Striped};
 use crate::delivery::envelope::Envelope;
@@ -15,7 +13,7 @@ use crate::delivery::failure::drop_quietly;
 use crate::delivery::room::Room;
 use crate::delivery::spill::Spill;
 use crate::platform::clock;
-use crate::platform::threads::{self, Latch};
+use crate::platform::threads::{self, Latch, Park};
 
 /// What happens to an event that finds its lane full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -62,8 +60,8 @@ impl Lane {
         Self { name: name.into(), capacity: 4096, overflow: Overflow::default() }
     }
 
-    /// How many events may wait. Default: 4,096. Range: 1 to 1,048,576; memory is taken when the bus is built, 192 to
-    /// 256 bytes a slot.
+    /// How many events may wait. Default: 4,096. Range: 1 to 1,048,576; memory is taken when the bus is built, 192
+    /// bytes a slot.
     pub fn capacity(mut self, events: usize) -> Self {
         self.capacity = events;
         self
@@ -104,20 +102,19 @@ pub(crate) struct Refusal {
     pub(crate) closed: bool,
 }
 
-/// A lane at work: its ring, the bell its worker sleeps by, the bed of waiting emitters and its account.
+/// A lane at work: its ring, the bed of its worker, the room where emitters wait and its account.
 #[derive(Debug)]
 pub(crate) struct Queue {
     pub(crate) id: LaneId,
     pub(crate) name: Box<str>,
     pub(crate) overflow: Overflow,
     pub(crate) ring: BoxedRing<Envelope>,
-    pub(crate) bell: Doorbell,
+    /// Where the worker sleeps; it is named before the bus is handed out.
+    pub(crate) bed: Waiter<Park>,
     pub(crate) room: Room,
     pub(crate) spill: Spill,
     /// Whether a subscription has ended since the worker last looked at all the routes that it keeps.
     pub(crate) stale: AtomicBool,
-    /// Set once the worker runs, before the bus is handed out.
-    pub(crate) worker: OnceLock<Thread>,
     pub(crate) ended: Latch,
     /// Deliveries that this lane took on, less those it gave back: counted before the push.
     pub(crate) routed: Striped,
@@ -138,11 +135,10 @@ impl Queue {
             ring: BoxedRing::with_capacity(lane.capacity)?,
             name: lane.name.into(),
             overflow: lane.overflow,
-            bell: Doorbell::new(),
+            bed: Waiter::default(),
             room: Room::default(),
             spill: Spill::default(),
             stale: AtomicBool::new(false),
-            worker: OnceLock::new(),
             ended: Latch::default(),
             routed: Striped::default(),
             retracted: AtomicU64::new(0),
@@ -159,7 +155,7 @@ impl Queue {
         self.routed.add(place, envelope.expected.into());
         match self.ring.try_push(envelope) {
             Ok(()) => {
-                self.wake_worker();
+                self.bed.wake();
                 Pushed::Admitted
             }
             Err(PushError::Full(envelope)) => self.push_full(envelope, patience),
@@ -192,7 +188,7 @@ impl Queue {
         };
         match self.ring.push_overwrite(envelope, displaced) {
             Ok(()) => {
-                self.wake_worker();
+                self.bed.wake();
                 Pushed::Admitted
             }
             Err(PushError::Full(envelope)) => {
@@ -209,7 +205,7 @@ impl Queue {
             let in_time = self.wait(deadline);
             match self.ring.try_push(envelope) {
                 Ok(()) => {
-                    self.wake_worker();
+                    self.bed.wake();
                     return Pushed::Admitted;
                 }
                 Err(PushError::Closed(envelope)) => return self.refuse(envelope, true),
@@ -299,18 +295,10 @@ impl Queue {
         self.count_dropped(envelope);
     }
 
-    #[inline]
-    fn wake_worker(&self) {
-        if self.bell.ring() {
-            self.unpark_worker();
-        }
-    }
-
+    /// Wakes the worker even if it has not said yet that it sleeps.
     #[cold]
     fn unpark_worker(&self) {
-        if let Some(worker) = self.worker.get() {
-            threads::unpark(worker);
-        }
+        self.bed.how().wake();
     }
 
     /// Called by the worker after each pop: wakes waiting emitters once half the ring is free, so that they do not wake

@@ -72,15 +72,11 @@ pub(crate) fn rest(queue: &Queue, idle: u32) -> u32 {
     } else if idle < SPINS + YIELDS {
         threads::yield_now();
     } else {
-        queue.bell.arm();
-        if queue.ring.has_arrivals() {
-            queue.bell.disarm();
+        if !queue.bed.wait_unless(|| queue.ring.has_arrivals()) {
             // Something was claimed and is about to be published.
             threads::yield_now();
             return SPINS;
         }
-        threads::park();
-        queue.bell.disarm();
         return 0;
     }
     idle + 1

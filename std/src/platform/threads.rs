@@ -1,9 +1,11 @@
 //! Threads: starting, parking and waking them.
 
 use std::io;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
+
+use nervebus_core::wait::Wait;
 
 use super::clock;
 
@@ -17,19 +19,39 @@ pub(crate) fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> io::R
     thread::Builder::new().name(name).spawn(body)
 }
 
-/// Sleeps until somebody unparks this thread; may return early.
-pub(crate) fn park() {
-    thread::park();
-}
-
 /// Gives the processor to another thread that wants it.
 pub(crate) fn yield_now() {
     thread::yield_now();
 }
 
-/// Wakes a parked thread.
-pub(crate) fn unpark(thread: &Thread) {
-    thread.unpark();
+/// Sleeps by parking. The thread that does so is named once, before others can wake it.
+#[derive(Debug, Default)]
+pub(crate) struct Park {
+    sleeper: OnceLock<Thread>,
+}
+
+impl Park {
+    /// Names the thread that sleeps; the first one named stays.
+    pub(crate) fn is_done_by(&self, thread: &Thread) {
+        let _ = self.sleeper.set(thread.clone());
+    }
+
+    /// Whether the thread that sleeps has been named.
+    pub(crate) fn is_named(&self) -> bool {
+        self.sleeper.get().is_some()
+    }
+}
+
+impl Wait for Park {
+    fn wait(&self) {
+        thread::park();
+    }
+
+    fn wake(&self) {
+        if let Some(sleeper) = self.sleeper.get() {
+            sleeper.unpark();
+        }
+    }
 }
 
 /// A door that opens once: threads wait at it until it does.
