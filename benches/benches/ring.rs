@@ -27,8 +27,9 @@ fn shared<const PRODUCERS: usize>() -> Vec<Member> {
 }
 
 /// Rings for one producer, or with a consumer that keeps a core busy.
-fn for_one_producer() -> [Member; 4] {
+fn for_one_producer() -> [Member; 5] {
     [
+        across::<nervebus::Spsc, 1>(),
         across::<rtrb::Single, 1>(),
         across::<heapless::Spsc, 1>(),
         across::<disruptor::Single<1>, 1>(),
@@ -36,20 +37,24 @@ fn for_one_producer() -> [Member; 4] {
     ]
 }
 
-fn batches() -> [Member; 5] {
+fn batches() -> [Member; 7] {
     [
         // One at a time, to compare with.
         across::<nervebus::Boxed, 1>(),
         across::<rtrb::Single, 1>(),
+        across::<nervebus::Batched, 1>(),
+        across::<nervebus::SpscBatched, 1>(),
         across::<rtrb::Chunks, 1>(),
         across::<disruptor::Single<BATCH>, 1>(),
         across::<disruptor::Multi<BATCH>, 1>(),
     ]
 }
 
-fn on_one_thread<const BURST: u64>() -> [Member; 9] {
+fn on_one_thread<const BURST: u64>() -> [Member; 11] {
     [
         alone::<nervebus::Boxed, BURST>(),
+        alone::<nervebus::Batched, BURST>(),
+        alone::<nervebus::Spsc, BURST>(),
         alone::<nervebus::Static, BURST>(),
         alone::<rtrb::Single, BURST>(),
         alone::<heapless::Spsc, BURST>(),
