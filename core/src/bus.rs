@@ -1,7 +1,7 @@
 //! A whole bus in a `static`: for targets without an allocator and without threads.
 //!
 //! Interrupts, handlers and the main loop emit; the main loop polls, and a poll calls the handlers. All sizes are chosen
-//! at compile time. The bus is made of this crate's other parts: one [table](crate::table) for all topics, in which each
+//! at compile time. The bus is made of this crate's other parts: one [table] for all topics, in which each
 //! subscription carries the set of topics that its pattern matches; one [ring](crate::ring) of queued events; one
 //! [queue of dead letters](crate::dead_letter).
 //!

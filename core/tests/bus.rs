@@ -16,9 +16,11 @@ const OPENED: TopicId = TopicId::of(&TOPICS, "door.opened").unwrap();
 const CLOSED: TopicId = TopicId::of(&TOPICS, "door.closed").unwrap();
 const ALARM: TopicId = TopicId::of(&TOPICS, "alarm.raised").unwrap();
 
+type Closure = dyn Fn(&Event<u32>) -> Result<(), ()> + Send + Sync;
+
 /// A handler that is a closure; `Arc` because a table copies its handlers.
 #[derive(Clone)]
-struct Run(Arc<dyn Fn(&Event<u32>) -> Result<(), ()> + Send + Sync>);
+struct Run(Arc<Closure>);
 
 impl Handler<Event<u32>> for Run {
     type Error = ();
@@ -376,7 +378,7 @@ fn every_event_is_accounted_for_while_all_contexts_are_at_work() {
     }
     fn note(event: &Event<usize>) -> Result<(), ()> {
         SEEN.lock().unwrap().push(event.payload);
-        if event.payload % 16 == 0 { Err(()) } else { Ok(()) }
+        if event.payload.is_multiple_of(16) { Err(()) } else { Ok(()) }
     }
 
     BUS.subscribe("*", Priority::DEFAULT, note).unwrap();
@@ -424,7 +426,7 @@ fn every_event_is_accounted_for_while_all_contexts_are_at_work() {
     assert_eq!((ledger.emitted, ledger.refused, ledger.pending, ledger.unrouted), (3 * EMITS, refused, 0, 0));
     assert_eq!(ledger.delivered, seen.len());
     assert_eq!(ledger.handled + ledger.failed, seen.len() + CALLS.load(Ordering::Relaxed));
-    assert_eq!(ledger.failed, seen.iter().filter(|payload| **payload % 16 == 0).count());
+    assert_eq!(ledger.failed, seen.iter().filter(|payload| payload.is_multiple_of(16)).count());
     assert_eq!(BUS.dead_letters().pushed(), ledger.failed + ledger.displaced);
     assert_eq!(seen.iter().collect::<HashSet<_>>().len(), seen.len(), "no event was delivered twice");
     for emitter in 0..3 {
