@@ -1,7 +1,7 @@
 //! A whole bus in a `static`: for targets without an allocator and without threads.
 //!
 //! Interrupts, handlers and the main loop emit; the main loop polls, and a poll calls the handlers. All sizes are chosen
-//! at compile time. The bus is made of this crate's other parts: one [table] for all topics, in which each
+//! at compile time. The bus is made of this crate's other parts: one [table](StaticTable) for all topics, in which each
 //! subscription carries the set of topics that its pattern matches; one [ring](crate::ring) of queued events; one
 //! [queue of dead letters](crate::dead_letter).
 //!
@@ -58,9 +58,10 @@
 //!
 //! A main loop with nothing to do asks [`may_sleep`](StaticBus::may_sleep) and then executes the instruction that waits
 //! for an event. No emit is overlooked if whatever emits ends that wait, also when it comes just before it: on Cortex-M
-//! `wfe` does, since entering or leaving an interrupt sets the event register; so does a parked thread. Interrupts end
-//! the wait by themselves. Emitters that run elsewhere (another core, another thread) ring the bell and then wake the
-//! sleeper, if somebody sleeps:
+//! `wfe` does, since entering or leaving an interrupt sets the event register; so does a parked thread. RISC-V's `wfi`
+//! does not, but a pending interrupt ends it even with interrupts turned off: turn them off before `may_sleep` and on
+//! again after `wfi`. Interrupts end the wait by themselves; emitters that run elsewhere (another core, another thread)
+//! ring the bell and then wake the sleeper, if somebody sleeps:
 //!
 //! ```
 //! use nervebus_core::Priority;
@@ -91,23 +92,19 @@
 use core::fmt;
 
 use crate::dead_letter::StaticDeadLetterQueue;
-use crate::entry::{Entry, SubscriptionId};
-use crate::handler::Handler;
-use crate::lane::LaneId;
-use crate::pattern::Pattern;
-use crate::priority::Priority;
 use crate::ring::{PushError, StaticRing};
 use crate::sync::{AtomicBool, AtomicUsize, Ordering, const_fn};
-use crate::table::{self, Busy, StaticTable};
-use crate::topic::Topic;
+use crate::table::StaticTable;
 use crate::wait::Doorbell;
 use crate::{DeadLetter, Reason};
 
 use self::ledger::Books;
+use self::subscribe::Member;
 
 mod error;
 mod ledger;
 mod poll;
+mod subscribe;
 mod topics;
 
 pub use self::error::{AlreadyPolling, EmitError, SubscribeError};
@@ -163,22 +160,6 @@ pub struct StaticBus<E, H, const TOPICS: usize, const HANDLERS: usize, const QUE
     books: Books,
 }
 
-/// A handler, and the set of topics it asked for, one bit each.
-#[derive(Clone)]
-struct Member<H> {
-    topics: u64,
-    handler: H,
-}
-
-impl<E, H: Handler<Event<E>>> Handler<Event<E>> for Member<H> {
-    type Error = H::Error;
-
-    #[inline]
-    fn handle(&self, event: &Event<E>) -> Result<(), H::Error> {
-        self.handler.handle(event)
-    }
-}
-
 impl<E, H, const TOPICS: usize, const HANDLERS: usize, const QUEUE: usize, const DEAD: usize>
     StaticBus<E, H, TOPICS, HANDLERS, QUEUE, DEAD>
 {
@@ -187,7 +168,7 @@ impl<E, H, const TOPICS: usize, const HANDLERS: usize, const QUEUE: usize, const
         ///
         /// # Panics
         ///
-        /// When a name is not a [topic](Topic::new) or stands twice. In the initialiser of a `static` or a constant
+        /// When a name is not a [topic](crate::Topic::new) or stands twice. In the initialiser of a `static` or a constant
         /// that is an error of compilation; [`try_new`](Self::try_new) is for names that are known only at run time.
         ///
         /// ```
@@ -328,73 +309,6 @@ impl<E, H, const TOPICS: usize, const HANDLERS: usize, const QUEUE: usize, const
     fn displace(&self, event: Event<E>) {
         self.books.displaced.fetch_add(1, Ordering::Relaxed);
         self.dead_letters.push(DeadLetter { event, reason: Reason::Overflow, attempts: 0 });
-    }
-
-    /// Has the handler called with every event of the topics that `pattern` matches, from the next delivery on, those
-    /// already queued included. Higher priorities run first; among equal ones, those who subscribed first.
-    ///
-    /// The identity is unique until its number wraps at the machine's word.
-    ///
-    /// # Errors
-    ///
-    /// [`SubscribeError::BadPattern`] when the text is not a [pattern](Pattern::new), [`SubscribeError::NoTopic`] when
-    /// it matches no topic of this bus, [`SubscribeError::Full`] when the table has no room, and
-    /// [`SubscribeError::Busy`] when this call interrupts another change: try again when that one is done, which an
-    /// interrupt must not wait for. Each gives the handler back.
-    ///
-    /// # Cost
-    ///
-    /// Matches the pattern with each topic and copies the table. No allocation, no waiting.
-    pub fn subscribe<'p>(
-        &self,
-        pattern: &'p str,
-        priority: Priority,
-        handler: H,
-    ) -> Result<SubscriptionId, SubscribeError<'p, H>>
-    where
-        H: Clone,
-    {
-        let pattern = match Pattern::new(pattern) {
-            Ok(pattern) => pattern,
-            Err(error) => return Err(SubscribeError::BadPattern { error, handler }),
-        };
-        let topics = self.matched_by(pattern);
-        if topics == 0 {
-            return Err(SubscribeError::NoTopic { pattern, handler });
-        }
-        // Relaxed: a number that nobody else gets, and nothing more.
-        let id = SubscriptionId::new(self.next_subscription.fetch_add(1, Ordering::Relaxed) as u64);
-        let entry = Entry::new(id, LaneId::INLINE, priority, Member { topics, handler });
-        match self.table.subscribe(entry) {
-            Ok(_version) => Ok(id),
-            Err(table::SubscribeError::Full(entry)) => Err(SubscribeError::Full(entry.handler.handler)),
-            Err(table::SubscribeError::Busy(entry)) => Err(SubscribeError::Busy(entry.handler.handler)),
-        }
-    }
-
-    /// The set of topics that a pattern matches.
-    fn matched_by(&self, pattern: Pattern<'_>) -> u64 {
-        let matched = |name: &&'static str| Topic::new(name).is_ok_and(|topic| pattern.matches(topic));
-        self.topics.iter().enumerate().fold(0, |set, (index, name)| set | u64::from(matched(name)) << index)
-    }
-
-    /// Ends a subscription; `false` if there was none of this identity.
-    ///
-    /// No delivery that begins after this returned calls the handler. One that is under way, and that this call
-    /// interrupts or is made from, still does. The handler is dropped by the next change at the latest.
-    ///
-    /// # Errors
-    ///
-    /// [`Busy`] when this call interrupts another change, as for [`subscribe`](Self::subscribe).
-    ///
-    /// # Cost
-    ///
-    /// Copies the table. No allocation, no waiting.
-    pub fn unsubscribe(&self, id: SubscriptionId) -> Result<bool, Busy>
-    where
-        H: Clone,
-    {
-        self.table.unsubscribe(id).map(|version| version.is_some())
     }
 
     /// Refuses every emit from now on; what is queued can still be polled. Returns whether this call closed the bus.
