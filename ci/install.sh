@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the other steps need, and only what is missing: rustfmt, clippy and a linker.
+# Installs what the other steps need, and only what is missing: rustfmt, clippy, a linker and, where that is possible,
+# the emulators of ci/bare_metal.sh.
 set -euo pipefail
 
 if ! command -v cargo >/dev/null; then
@@ -18,6 +19,15 @@ if ! command -v cc >/dev/null; then
     else
         echo "error: rustc needs a C compiler as its linker, and there is no 'cc' on the path" >&2
         exit 1
+    fi
+fi
+if ! command -v qemu-system-arm >/dev/null || ! command -v qemu-system-riscv32 >/dev/null; then
+    if [[ $(id -u) -eq 0 ]] && command -v apt-get >/dev/null; then
+        apt-get --quiet --quiet update &&
+            apt-get --quiet --quiet install --yes --no-install-recommends qemu-system-arm qemu-system-misc ||
+            echo "notice: QEMU could not be installed"
+    else
+        echo "notice: QEMU is missing; install 'qemu-system-arm' and 'qemu-system-riscv32' to run ci/bare_metal.sh"
     fi
 fi
 rustc --version

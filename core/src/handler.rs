@@ -73,7 +73,7 @@ impl<E: ?Sized, H: Handler<E> + ?Sized> Handler<E> for alloc::boxed::Box<H> {
     }
 }
 
-#[cfg(feature = "alloc")]
+#[cfg(all(feature = "alloc", target_has_atomic = "ptr"))]
 impl<E: ?Sized, H: Handler<E> + ?Sized> Handler<E> for alloc::sync::Arc<H> {
     type Error = H::Error;
 

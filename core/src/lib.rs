@@ -10,6 +10,7 @@
 //! | [`SubscriptionTable`](table::SubscriptionTable) | copy-on-write list of handlers; readers never wait |
 //! | [`dispatch`](dispatch()) | an event through a route: no allocation, no lock, failures isolated |
 //! | [`DeadLetterQueue`](dead_letter::DeadLetterQueue) | what failed, bounded, every overwrite counted |
+//! | [`StaticBus`](bus::StaticBus) | all of these as one bus in a `static` |
 //! | [`Gate`](gate::Gate), [`Doorbell`](wait::Doorbell) | counting who is inside, and waking who sleeps |
 //!
 //! # Features
@@ -17,6 +18,9 @@
 //! - none (default): no allocator, no threads.
 //! - `alloc`: boxed rings, growable routes.
 //! - `std`: the subscription table over [`arc-swap`](https://docs.rs/arc-swap).
+//! - `portable-atomic`: atomics from that crate, for targets that cannot compare and swap, such as `thumbv6m-none-eabi`.
+//!   It must be told how they do it instead; what it offers is in its documentation.
+//! - `critical-section`: the former, with interrupts turned off for the moment, by way of the crate of that name.
 //!
 //! # Examples
 //!
@@ -52,6 +56,7 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
+pub mod bus;
 pub mod dead_letter;
 pub mod dispatch;
 pub mod entry;

@@ -317,7 +317,9 @@ impl<T, S: Storage<T>> Ring<T, S> {
                 Err(PushError::Full(back)) => value = back,
                 done => return done,
             }
-            match self.pop() {
+            // Where there is room, the slot's old value is still being taken out: displacing others would not free it.
+            let oldest = if self.free_slots() == 0 { self.pop() } else { Err(PopError::Empty) };
+            match oldest {
                 Ok(oldest) => displaced(oldest),
                 Err(_) if patience == 0 => return Err(PushError::Full(value)),
                 Err(_) => {

@@ -1,12 +1,22 @@
 //! The only door to atomics, cells and spin hints.
 //!
 //! Everything in this crate that another thread can see goes through here, so that the loom models in `loom-tests`
-//! run this crate's own code and not a copy of it. Two back ends: the language's atomics, and loom's under
-//! `--cfg nervebus_loom` (a cfg of our own: `--cfg loom` would switch every dependency as well).
+//! run this crate's own code and not a copy of it. Three back ends: the language's atomics; those of `portable-atomic`
+//! with the feature of that name, for targets that cannot compare and swap; and loom's under `--cfg nervebus_loom` (a cfg
+//! of our own: `--cfg loom` would switch every dependency as well).
+
+#[cfg(not(any(target_has_atomic = "ptr", feature = "portable-atomic", nervebus_loom)))]
+compile_error!(
+    "this target cannot compare and swap: turn on the feature `critical-section` of nervebus-core, or its feature \
+     `portable-atomic` together with another way in which portable-atomic can"
+);
 
 #[cfg(not(nervebus_loom))]
 mod imp {
+    #[cfg(not(feature = "portable-atomic"))]
     pub(crate) use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    #[cfg(feature = "portable-atomic")]
+    pub(crate) use portable_atomic::{AtomicBool, AtomicUsize, Ordering};
 
     /// A cell that hands out raw pointers inside closures, the shape loom can check.
     #[derive(Debug)]

@@ -1,8 +1,10 @@
-//! What the binary runs: a table, a ring and a dead letter queue, all in statics, and events through them.
+//! What the binary runs: a bus in a static and events through it, then its parts by themselves.
 //!
 //! A library apart from the binary, so that targets for which the binary has no entry code can still be checked.
 
 #![no_std]
+
+mod bus;
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -44,6 +46,24 @@ pub enum Step {
     Unsubscribe = 9,
     /// A closed ring took an event.
     Close = 10,
+    /// A subscription to the bus was refused, or one that matches nothing or does not fit was not.
+    BusSubscribe = 20,
+    /// The bus refused an event although it had room.
+    BusEmit = 21,
+    /// The bus took an event although its queue was full.
+    BusFull = 22,
+    /// A poll delivered another number of events than were queued.
+    BusPoll = 23,
+    /// The bus did not call the handlers in the order of their priorities.
+    BusOrder = 24,
+    /// The bus's ledger or what its handlers saw is not exact.
+    BusTotals = 25,
+    /// The dead letters of the bus are not the failed event and the displaced one.
+    BusDeadLetter = 26,
+    /// The bus called an unsubscribed handler again.
+    BusUnsubscribe = 27,
+    /// A closed bus took an event.
+    BusClose = 28,
 }
 
 /// Three handlers of one type (without an allocator there is nothing to box them in), in the order of their priorities.
@@ -94,6 +114,7 @@ impl Handler<Reading> for Duty {
 ///
 /// The first [`Step`] whose result is not exact.
 pub fn run() -> Result<(), Step> {
+    bus::run()?;
     names()?;
     subscribe()?;
     let (handled, failed) = pump()?;
