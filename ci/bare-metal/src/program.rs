@@ -259,12 +259,24 @@ fn end() -> Check {
     check(BUS.ledger().balanced(), "the ledger is not balanced at the end")
 }
 
-/// A ring whose positions go round, in words of this board's size.
+/// Rings and queues that go on while the number of the lap wraps, in words of this board's size.
 fn wrap() -> Check {
-    let ring: StaticRing<u32, 3> = StaticRing::new();
-    for number in 0..1_000 {
-        ring.try_push(number).map_err(|_| "an empty ring is full")?;
-        check(ring.pop() == Ok(number), "a ring gave out another value")?;
+    // A lap of a ring of 3 adds 8 to a position, so this is 100 laps before the end.
+    const LAST: usize = usize::MAX / 8 - 100;
+    let mut ring: StaticRing<u32, 3> = StaticRing::new();
+    ring.start_at_lap(LAST);
+    for number in (0..3_000).step_by(3) {
+        check(ring.push_batch(&mut [number, number + 1].into_iter()) == Ok(2), "an empty ring is full")?;
+        ring.try_push(number + 2).map_err(|_| "a ring with room is full")?;
+        check(ring.len() == 3 && !ring.has_room() && ring.try_push(0).is_err(), "a full ring has room")?;
+        let displaced = &mut 0;
+        ring.push_overwrite(number + 3, |oldest| *displaced = oldest).map_err(|_| "nothing was displaced")?;
+        check(*displaced == number && ring.pop() == Ok(number + 1), "a ring gave out another value")?;
+        let mut next = number + 2;
+        let drained = ring.drain(3, |value| {
+            next = if value == next { next + 1 } else { 0 };
+        });
+        check(drained == Ok(2) && next == number + 4 && ring.is_empty(), "a ring gave out other values")?;
     }
-    Ok(())
+    check(ring.pushed() < LAST, "the positions have not wrapped")
 }
