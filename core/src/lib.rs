@@ -9,6 +9,7 @@
 //! | [`Ring`](ring::Ring) | a bounded queue for many producers and consumers, in a `static` or on the heap |
 //! | [`SubscriptionTable`](table::SubscriptionTable) | copy-on-write list of handlers; readers never wait |
 //! | [`dispatch`](dispatch()) | an event through a route: no allocation, no lock, failures isolated |
+//! | [`Depth`] | how deep dispatches are nested, and where that ends |
 //! | [`DeadLetterQueue`](dead_letter::DeadLetterQueue) | what failed, bounded, every overwrite counted |
 //! | [`Gate`](gate::Gate), [`Doorbell`](wait::Doorbell) | counting who is inside, and waking who sleeps |
 //!
@@ -53,6 +54,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod dead_letter;
+pub mod depth;
 pub mod dispatch;
 pub mod entry;
 pub mod gate;
@@ -70,7 +72,8 @@ pub mod topic;
 pub mod wait;
 
 pub use dead_letter::{DeadLetter, Reason};
-pub use dispatch::{Tally, dispatch};
+pub use depth::{Depth, TooDeep};
+pub use dispatch::{Tally, dispatch, dispatch_nested};
 pub use entry::{Entry, SubscriptionId};
 pub use handler::Handler;
 pub use lane::LaneId;
