@@ -258,7 +258,6 @@ impl<H, L: EntryList<H>, C: Snapshot<Route<H, L>>> fmt::Debug for SubscriptionTa
 ///
 /// Dropping it means that nobody wants to know any more. It may be sent to another thread, and looked at there.
 #[must_use = "the subscription has ended; only `is_quiet` or `wait` says when nobody calls its handler any more"]
-#[derive(Debug)]
 pub struct Unsubscribed<R> {
     version: u64,
     retired: R,
@@ -309,6 +308,12 @@ impl<R: Retired> Unsubscribed<R> {
             turn = turn.saturating_add(1);
         }
         Ok(self.version)
+    }
+}
+
+impl<R> fmt::Debug for Unsubscribed<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unsubscribed").field("version", &self.version).finish_non_exhaustive()
     }
 }
 
