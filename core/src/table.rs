@@ -43,10 +43,10 @@ pub type RouteCache<H> = ArcCache<HeapRoute<H>>;
 ///   [quiet](Unsubscribed::is_quiet). From then on nobody calls the handler of this entry, nor will; and all that it did
 ///   in its calls happened before, so what it used may be taken away without a lock. A clone of the handler elsewhere,
 ///   in another entry or another table, is not meant.
-/// - Quiet means that no guard holds a route from before the change; for a `HostedTable` also no [`RouteCache`] and no
-///   `Arc` from [`load_full`](crate::snapshot::ArcCell::load_full). A cache holds the route it saw last, whether or not
-///   it is being used, until its next `load` or until it is dropped: a reader that has gone to sleep on one keeps the
-///   table from becoming quiet.
+/// - Quiet means that no guard holds a route from before the change, whether or not it had this entry; for a `HostedTable`
+///   also no `RouteCache` and no `Arc` from `ArcCell::load_full`. A cache holds the route it saw last, in use or not,
+///   until its next `load` or until it is dropped: a reader that has gone to sleep on one keeps the table from becoming
+///   quiet. So does a guard that was forgotten (`mem::forget`), for ever.
 /// - It never becomes quiet while the one who waits holds such a guard himself. A handler that waits for the end of its
 ///   own subscription waits for itself: let it keep the token, and look after the dispatch.
 /// - Quiet does not mean that the handler has been dropped. A `StaticTable` drops it in the change that finds its route
@@ -277,6 +277,35 @@ impl<R: Retired> Unsubscribed<R> {
     /// # Cost
     ///
     /// A look at each older route that was still read at the last look; no waiting, no allocation, wait-free.
+    ///
+    /// # Examples
+    ///
+    /// In an `async` function, looking whenever the executor comes round:
+    ///
+    /// ```
+    /// # use core::{future::{Future, poll_fn}, pin::pin, task::{Context, Poll, Waker}};
+    /// # use nervebus_core::{Entry, LaneId, Priority, SubscriptionId, snapshot::Retired, table::{StaticTable, Unsubscribed}};
+    /// async fn quiet(mut gone: Unsubscribed<impl Retired>) -> u64 {
+    ///     poll_fn(|context| {
+    ///         if gone.is_quiet() {
+    ///             return Poll::Ready(());
+    ///         }
+    ///         context.waker().wake_by_ref();
+    ///         Poll::Pending
+    ///     })
+    ///     .await;
+    ///     gone.version()
+    /// }
+    /// # let table = StaticTable::<&str, 2>::new();
+    /// # let id = SubscriptionId::new(1);
+    /// # table.subscribe(Entry::new(id, LaneId::INLINE, Priority::DEFAULT, "a handler")).unwrap();
+    /// # let route = table.load();
+    /// # let mut waiting = pin!(quiet(table.unsubscribe_watched(id).unwrap().unwrap()));
+    /// # let mut context = Context::from_waker(Waker::noop());
+    /// # assert_eq!(waiting.as_mut().poll(&mut context), Poll::Pending);
+    /// # drop(route);
+    /// # assert_eq!(waiting.as_mut().poll(&mut context), Poll::Ready(2));
+    /// ```
     #[must_use]
     pub fn is_quiet(&mut self) -> bool {
         self.retired.is_quiet()

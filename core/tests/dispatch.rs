@@ -255,6 +255,8 @@ mod coming_and_going {
     const EMITTERS: usize = 2;
     const SUBSCRIBERS: u64 = 3;
     const ROUNDS: u64 = 120;
+    /// How often to look before a wait counts as endless.
+    const PATIENCE: u32 = 10_000_000;
 
     type Rank = (Reverse<Priority>, u64);
 
@@ -320,12 +322,13 @@ mod coming_and_going {
 
     /// Repeats what may be busy: whoever is in the way goes on by himself.
     fn insist<R>(mut attempt: impl FnMut() -> Option<R>) -> R {
-        loop {
+        for _ in 0..PATIENCE {
             match attempt() {
                 Some(done) => return done,
                 None => thread::yield_now(),
             }
         }
+        panic!("busy for ever");
     }
 
     /// Subscribes a handler, lets some events pass, unsubscribes it, and compares. Returns the number of its calls.
@@ -352,11 +355,11 @@ mod coming_and_going {
         let ended = progress.ended();
         let gone = insist(|| table.unsubscribe_watched(SubscriptionId::new(id)).ok()).expect("it is subscribed");
         let late = progress.begun();
-        let resting = |_| {
+        let resting = |turn| {
             thread::yield_now();
-            true
+            turn < PATIENCE
         };
-        assert!(gone.wait(resting).is_ok());
+        assert!(gone.wait(resting).is_ok(), "never quiet");
         listener.quiet.store(true, Ordering::Relaxed);
         let calls = (0..EMITTERS).map(|emitter| {
             let [first, next] = listener.calls[emitter].each_ref().map(|number| number.load(Ordering::Relaxed));

@@ -154,6 +154,7 @@ fn a_place_that_is_read_again_does_not_count_for_the_route_that_was_there() {
     drop(old);
     table.subscribe(entry(2, 0, 100, ())).unwrap();
     let _new = table.load();
+    drop(table.load());
     assert!(gone.is_quiet(), "the one who reads there now reads another route");
     table.subscribe(entry(3, 0, 100, ())).unwrap();
     assert!(gone.is_quiet(), "once quiet, always quiet");
@@ -169,8 +170,9 @@ where
     let handler = Arc::new(());
     table.subscribe(entry(1, 0, 100, Arc::clone(&handler))).unwrap();
     let (inside, calls) = (Barrier::new(3), AtomicUsize::new(2));
-    let [first, second] = [(); 2].map(|()| channel());
     thread::scope(|scope| {
+        // In here, so that a failed assertion drops the senders, and with that ends the calls.
+        let [first, second] = [(); 2].map(|()| channel());
         for end in [first.1, second.1] {
             let (inside, calls) = (&inside, &calls);
             scope.spawn(move || {
@@ -187,9 +189,9 @@ where
         first.0.send(()).unwrap();
         let gone = gone.wait(|turn| turn < 100).expect_err("one call is running");
         let waiter = scope.spawn(|| {
-            let waited = gone.wait(|_| {
+            let waited = gone.wait(|turn| {
                 thread::yield_now();
-                true
+                turn < 10_000_000
             });
             (waited.unwrap(), calls.load(Ordering::Relaxed))
         });
@@ -371,6 +373,7 @@ enum Step {
     Unsubscribe(u64),
     Hold,
     Release(usize),
+    Look,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -379,6 +382,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         (0..7_u64).prop_map(Step::Unsubscribe),
         Just(Step::Hold),
         any::<usize>().prop_map(Step::Release),
+        Just(Step::Look),
     ];
     prop::collection::vec(step, 0..60)
 }
@@ -428,16 +432,18 @@ fn follows_a_plain_list<L: EntryList<()>, C: Snapshot<Route<(), L>>>(
             Step::Hold => guards.push(table.load()),
             Step::Release(_) if guards.is_empty() => {}
             Step::Release(which) => drop(guards.swap_remove(which % guards.len())),
+            Step::Look => {
+                for token in &mut tokens {
+                    let read = guards.iter().any(|guard| guard.version() < token.version());
+                    prop_assert_eq!(token.is_quiet(), !read, "unsubscribed in version {}", token.version());
+                }
+            }
         }
         prop_assert_eq!(table.load().version() as usize, routes.len() - 1);
         for seen in guards.iter().chain([&table.load()]) {
             let expected = &routes[seen.version() as usize];
             prop_assert_eq!(ids(seen.entries()), expected.iter().map(|(.., number)| *number).collect::<Vec<_>>());
             prop_assert_eq!(seen.inline().len(), expected.iter().filter(|(lane, ..)| *lane == 0).count());
-        }
-        for token in &mut tokens {
-            let read = guards.iter().any(|guard| guard.version() < token.version());
-            prop_assert_eq!(token.is_quiet(), !read, "unsubscribed in version {}", token.version());
         }
     }
     Ok(())

@@ -20,8 +20,8 @@ use crate::sync::Ordering;
 ///   before it. After the credit the balance only falls, to zero, and no reader can raise it, because the version is not
 ///   current. A zero that belongs to a later use of the place is as good, for then the first rule holds already.
 ///
-/// A place that is in use again for each look, exactly as often as its count has numbers, would look as if it had not
-/// been: that makes a wait longer, never shorter.
+/// The count of uses may wrap. A place used again exactly as often as the count has numbers, since the last look, looks as
+/// if it had not been; that can make a wait longer, never shorter.
 pub struct CowRetired<'a, T, const K: usize> {
     cell: &'a CowCell<T, K>,
     /// For each place whose readers are not done, how often it had been used.
