@@ -2,6 +2,7 @@
 
 use core::ops::{Add, AddAssign};
 
+use crate::depth::{Depth, TooDeep};
 use crate::entry::Entry;
 use crate::handler::Handler;
 
@@ -43,6 +44,8 @@ impl AddAssign for Tally {
 ///
 /// A handler may subscribe and unsubscribe, to and from the table whose guard lends these entries: that publishes a new
 /// route (or is refused, never waits), and this dispatch goes on with the entries it was given.
+///
+/// A handler may dispatch in its turn. How deep that goes is nobody's business here: [`dispatch_nested`] counts.
 ///
 /// # Panics
 ///
@@ -88,4 +91,51 @@ pub fn dispatch<'r, E: ?Sized, H: Handler<E> + 'r>(
         }
     }
     tally
+}
+
+/// Does what [`dispatch`] does, unless that many dispatches are running already on this `depth`, one inside the other.
+///
+/// Handlers that dispatch to each other in a circle would use up the stack, which ends the program; with a limit the
+/// innermost is told [`TooDeep`] and the others go on.
+///
+/// # Errors
+///
+/// [`TooDeep`], and no handler has been called, when `limit` dispatches are running. With a limit of 0, always.
+///
+/// # Panics
+///
+/// As [`dispatch`]. The depth is then what it was before.
+///
+/// # Cost
+///
+/// That of `dispatch`, and one plain addition and subtraction.
+///
+/// # Examples
+///
+/// ```
+/// use nervebus_core::{Depth, Entry, Handler, LaneId, Priority, SubscriptionId, TooDeep, dispatch_nested};
+///
+/// struct Echo;
+/// impl Handler<Depth> for Echo {
+///     type Error = TooDeep;
+///     fn handle(&self, depth: &Depth) -> Result<(), TooDeep> {
+///         let mut refused = Ok(());
+///         let inner = Entry::new(SubscriptionId::new(1), LaneId::INLINE, Priority::DEFAULT, Echo);
+///         dispatch_nested(depth, 3, [&inner], depth, |_, error| refused = Err(error))?;
+///         refused
+///     }
+/// }
+///
+/// assert_eq!(Echo.handle(&Depth::new()), Err(TooDeep { limit: 3 }));
+/// ```
+#[inline]
+pub fn dispatch_nested<'r, E: ?Sized, H: Handler<E> + 'r>(
+    depth: &Depth,
+    limit: u32,
+    entries: impl IntoIterator<Item = &'r Entry<H>>,
+    event: &E,
+    on_failure: impl FnMut(&'r Entry<H>, H::Error),
+) -> Result<Tally, TooDeep> {
+    let _nested = depth.enter(limit)?;
+    Ok(dispatch(entries, event, on_failure))
 }

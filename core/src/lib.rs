@@ -9,6 +9,7 @@
 //! | [`Ring`](ring::Ring) | a bounded queue for many producers and consumers, in a `static` or on the heap |
 //! | [`SubscriptionTable`](table::SubscriptionTable) | copy-on-write list of handlers; readers never wait |
 //! | [`dispatch`](dispatch()) | an event through a route: no allocation, no lock, failures isolated |
+//! | [`Depth`] | how deep dispatches are nested, and where that ends |
 //! | [`DeadLetterQueue`](dead_letter::DeadLetterQueue) | what failed, bounded, every overwrite counted |
 //! | [`StaticBus`](bus::StaticBus) | all of these as one bus in a `static` |
 //! | [`Gate`](gate::Gate), [`Doorbell`](wait::Doorbell) | counting who is inside, and waking who sleeps |
@@ -58,6 +59,7 @@ extern crate std;
 
 pub mod bus;
 pub mod dead_letter;
+pub mod depth;
 pub mod dispatch;
 pub mod entry;
 pub mod gate;
@@ -76,7 +78,8 @@ pub mod topic;
 pub mod wait;
 
 pub use dead_letter::{DeadLetter, Reason};
-pub use dispatch::{Tally, dispatch};
+pub use depth::{Depth, TooDeep};
+pub use dispatch::{Tally, dispatch, dispatch_nested};
 pub use entry::{Entry, SubscriptionId};
 pub use handler::Handler;
 pub use lane::LaneId;

@@ -24,6 +24,11 @@ pub trait Snapshot<T> {
     where
         Self: 'a;
 
+    /// The versions that an update has replaced and that readers may still hold.
+    type Retired<'a>: Retired
+    where
+        Self: 'a;
+
     /// The current version.
     fn load(&self) -> Self::Guard<'_>;
 
@@ -36,6 +41,33 @@ pub trait Snapshot<T> {
     /// [`UpdateError::Refused`] with the error of `change`, when it returns one; [`UpdateError::Busy`] when this cell
     /// cannot take a new version now. In both cases the current version stays.
     fn update<R, E>(&self, change: impl FnMut(&T) -> Result<(T, R), E>) -> Result<R, UpdateError<E>>;
+
+    /// Does what [`update`](Self::update) does, and says beside who may still be reading an older version: the one it
+    /// has just replaced, or one replaced before.
+    ///
+    /// # Errors
+    ///
+    /// Those of `update`.
+    fn update_watched<R, E>(
+        &self,
+        change: impl FnMut(&T) -> Result<(T, R), E>,
+    ) -> Result<(R, Self::Retired<'_>), UpdateError<E>>;
+}
+
+/// The older versions of a [`Snapshot`] that were still read when [`update_watched`](Snapshot::update_watched) replaced
+/// the last of them.
+///
+/// It holds nobody up and keeps no version alive. Dropping it means that nobody wants to know any more.
+pub trait Retired {
+    /// Whether nobody reads these versions any more, nor will. Once `true`, always `true`.
+    ///
+    /// When it says `true`, all that their readers did with them happened before: what they wrote is visible to the
+    /// caller.
+    ///
+    /// # Cost
+    ///
+    /// A look at each version that was still read at the last look; no waiting, no allocation, wait-free.
+    fn is_quiet(&mut self) -> bool;
 }
 
 /// Why an update published nothing.

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
+use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicUsize, Ordering};
-use nervebus_core::snapshot::{CowCell, Snapshot, UpdateError};
+use nervebus_core::snapshot::{CowCell, Retired, Snapshot, UpdateError};
 use nervebus_loom_tests::explore;
 
 /// Which versions exist.
@@ -174,5 +175,42 @@ fn an_update_while_holding_a_guard() {
         drop(guard);
         reader.join().unwrap();
         assert_eq!(scene.finish(), 1);
+    });
+}
+
+/// Something used under the first version's guard, and taken away afterwards; loom reports the two if they race.
+struct Resource(UnsafeCell<()>);
+
+// SAFETY: loom runs one thread at a time, and ends the model at the first access that races with another.
+unsafe impl Sync for Resource {}
+
+/// Would catch: a watcher that takes a place which another writer has used again for one that is still read, and waits
+/// for ever; or that learns from its being used again that the readers are gone, but not what they did.
+#[test]
+fn a_watched_place_is_used_again() {
+    explore("snapshot: an update watched, 1 reader that writes, 2 versions", Some(3), || {
+        let scene = Arc::new((CowCell::<usize, 2>::new(0), Resource(UnsafeCell::new(()))));
+        let next = |old: &usize| Ok::<_, Infallible>((old + 1, ()));
+        let other = {
+            let scene = Arc::clone(&scene);
+            loom::thread::spawn(move || {
+                let guard = scene.0.load();
+                if *guard == 0 {
+                    scene.1.0.with(|_| ());
+                }
+                drop(guard);
+                let _busy_if_the_other_one_writes = scene.0.update(next);
+                // A guard of the new version that was given back: the balance of its place is not zero any more.
+                drop(scene.0.load());
+            })
+        };
+        let watched = scene.0.update_watched(next);
+        if let Ok(((), mut retired)) = watched {
+            if retired.is_quiet() {
+                scene.1.0.with_mut(|_| ());
+            }
+            other.join().unwrap();
+            assert!(retired.is_quiet(), "the reader is gone");
+        }
     });
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use nervebus_core::table::{StaticTable, SubscribeError};
 use nervebus_core::{Entry, LaneId, Priority, SubscriptionId};
@@ -122,5 +123,76 @@ fn an_unsubscribed_handler_is_not_found_and_not_kept() {
         emitter.join().unwrap();
         scene.0.reclaim();
         assert_eq!(Counted::drops(&drops), 1, "an emptied table keeps nothing alive");
+    });
+}
+
+/// What a handler uses, and what is taken away when nobody calls it any more; loom reports a use and a taking away that
+/// are not in order, one way or the other.
+struct Resource(UnsafeCell<()>);
+
+// SAFETY: loom runs one thread at a time, and ends the model at the first access that races with another.
+unsafe impl Sync for Resource {}
+
+impl Resource {
+    fn new() -> Arc<Self> {
+        Arc::new(Self(UnsafeCell::new(())))
+    }
+
+    fn used(&self) {
+        self.0.with(|_| ());
+    }
+
+    fn taken_away(&self) {
+        self.0.with_mut(|_| ());
+    }
+}
+
+/// Loads the route that many times, and calls the handlers it finds.
+fn caller<const K: usize>(table: &Arc<StaticTable<Arc<Resource>, 4, K>>, times: usize) -> loom::thread::JoinHandle<()> {
+    let table = Arc::clone(table);
+    loom::thread::spawn(move || {
+        for _ in 0..times {
+            table.load().entries().iter().for_each(|entry| entry.handler.used());
+        }
+    })
+}
+
+/// Would catch: 'quiet' while a reader still calls the handler or before what it did in its call is visible; a handler
+/// called after 'quiet'; a token that never becomes quiet although the readers are gone.
+#[test]
+fn after_quiet_nobody_calls_the_handler() {
+    explore("table: unsubscribe watched against a reader x 2", Some(3), || {
+        let table = Arc::new(StaticTable::<_, 4, 2>::new());
+        let resource = Resource::new();
+        table.subscribe(entry(1, Arc::clone(&resource))).unwrap();
+        let reader = caller(&table, 2);
+        let mut gone = table.unsubscribe_watched(SubscriptionId::new(1)).unwrap().unwrap();
+        if (0..2).any(|_| gone.is_quiet()) {
+            resource.taken_away();
+            assert!(gone.is_quiet(), "once quiet, always quiet");
+        }
+        reader.join().unwrap();
+        assert!(gone.is_quiet(), "the reader is gone");
+    });
+}
+
+/// Would catch: the same when an older version than the one just retired has the handler too, and both are still read.
+#[test]
+fn after_quiet_nobody_calls_the_handler_in_an_older_version() {
+    explore("table: unsubscribe watched under a guard, 2 retired versions, 1 reader", Some(3), || {
+        let table = Arc::new(StaticTable::<_, 4, 3>::new());
+        let resource = Resource::new();
+        table.subscribe(entry(1, Arc::clone(&resource))).unwrap();
+        let reader = caller(&table, 1);
+        table.subscribe(entry(2, Resource::new())).unwrap();
+        let own = table.load();
+        let mut gone = table.unsubscribe_watched(SubscriptionId::new(1)).expect("one version is spare").unwrap();
+        assert!(!gone.is_quiet(), "this thread could still call it");
+        drop(own);
+        if gone.is_quiet() {
+            resource.taken_away();
+        }
+        reader.join().unwrap();
+        assert!(gone.is_quiet(), "the reader is gone");
     });
 }

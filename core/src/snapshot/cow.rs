@@ -16,11 +16,18 @@
 //!
 //! Writers exclude each other with a flag that they only try, so that an interrupt or a handler that writes while a
 //! writer is stopped is told [`Busy`](UpdateError::Busy) and never waits for it.
+//!
+//! Who wants to know when the readers of retired versions are done looks at the same balances, without the flag;
+//! [`CowRetired`] says why that is enough. Readers do nothing for it.
 
 use core::fmt;
 use core::mem;
 use core::ops::Deref;
 use core::panic::RefUnwindSafe;
+
+mod retired;
+
+pub use retired::CowRetired;
 
 use super::{Snapshot, UpdateError};
 use crate::sync::{AtomicBool, AtomicUsize, Ordering, UnsafeCell, const_array, const_fn};
@@ -83,6 +90,8 @@ struct Padded<A>(A);
 struct Version<T> {
     /// References acquired (added when the version is retired) minus references given back.
     balance: AtomicUsize,
+    /// How many versions have been put here after the first; read by those who wait for the readers of one.
+    uses: AtomicUsize,
     /// The version; `None` while the place is spare.
     value: UnsafeCell<Option<T>>,
 }
@@ -99,7 +108,7 @@ impl<T: RefUnwindSafe, const K: usize> RefUnwindSafe for CowCell<T, K> {}
 impl<T> Version<T> {
     const_fn! {
         const fn of(value: Option<T>) -> Self {
-            Self { balance: AtomicUsize::new(0), value: UnsafeCell::new(value) }
+            Self { balance: AtomicUsize::new(0), uses: AtomicUsize::new(0), value: UnsafeCell::new(value) }
         }
     }
 
@@ -169,6 +178,24 @@ impl<T, const K: usize> CowCell<T, K> {
         }
     }
 
+    /// Publishes what `change` makes of the current version, and takes a `look` before the next writer may begin.
+    fn update_and<'a, R, E, W>(
+        &'a self,
+        mut change: impl FnMut(&T) -> Result<(T, R), E>,
+        look: impl FnOnce(&Writer<'a, T, K>) -> W,
+    ) -> Result<(R, W), UpdateError<E>> {
+        let mut writer = self.lock().ok_or(UpdateError::Busy)?;
+        let spare = writer.spare().ok_or(UpdateError::Busy)?;
+        let (next, result) = change(writer.current()).map_err(UpdateError::Refused)?;
+        let stale = writer.publish(spare, next);
+        let seen = look(&writer);
+        // Old versions are dropped after this writer is gone, so that their `Drop` may update this cell.
+        drop(writer);
+        drop(stale);
+        self.reclaim();
+        Ok((result, seen))
+    }
+
     /// Begins to write, unless somebody else does.
     fn lock(&self) -> Option<Writer<'_, T, K>> {
         // Acquire pairs with the Release in `Writer::drop`: this writer sees all that the one before has done.
@@ -228,16 +255,21 @@ impl<T, const K: usize> Snapshot<T> for CowCell<T, K> {
         CowGuard { version: &self.versions[state & Self::INDEX_MASK] }
     }
 
-    fn update<R, E>(&self, mut change: impl FnMut(&T) -> Result<(T, R), E>) -> Result<R, UpdateError<E>> {
-        let mut writer = self.lock().ok_or(UpdateError::Busy)?;
-        let spare = writer.spare().ok_or(UpdateError::Busy)?;
-        let (next, result) = change(writer.current()).map_err(UpdateError::Refused)?;
-        let stale = writer.publish(spare, next);
-        // Old versions are dropped after this writer is gone, so that their `Drop` may update this cell.
-        drop(writer);
-        drop(stale);
-        self.reclaim();
+    type Retired<'a>
+        = CowRetired<'a, T, K>
+    where
+        Self: 'a;
+
+    fn update<R, E>(&self, change: impl FnMut(&T) -> Result<(T, R), E>) -> Result<R, UpdateError<E>> {
+        let (result, ()) = self.update_and(change, |_| ())?;
         Ok(result)
+    }
+
+    fn update_watched<R, E>(
+        &self,
+        change: impl FnMut(&T) -> Result<(T, R), E>,
+    ) -> Result<(R, CowRetired<'_, T, K>), UpdateError<E>> {
+        self.update_and(change, |writer| writer.still_read())
     }
 }
 
@@ -284,6 +316,10 @@ impl<T, const K: usize> Writer<'_, T, K> {
     /// Makes `next` the current version, in the place `spare` found by [`spare`](Self::spare), and returns what was left
     /// there.
     fn publish(&mut self, spare: usize, next: T) -> Option<T> {
+        let uses = &self.cell.versions[spare].uses;
+        // Only writers change it, one at a time. Release pairs with the Acquire in `CowRetired::is_quiet`: the readers of
+        // what was here before are done (`spare` has acquired what they did) before anybody is told that they are.
+        uses.store(uses.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
         // SAFETY: `spare` found this place unread, and it has not become current since: this is the only writer.
         let stale = unsafe { self.cell.versions[spare].replace(Some(next)) };
         // Release pairs with the Acquire of the addition in `load`: whoever gets the new index sees the new version.
