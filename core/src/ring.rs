@@ -200,8 +200,9 @@ impl<T, S: Storage<T>> Ring<T, S> {
         }
     }
 
-    /// Why the slot at `tail` with this stamp takes no value now.
-    #[inline]
+    /// Why the slot at `tail` with this stamp takes no value now. Apart, so that a push is small enough to be inlined.
+    #[cold]
+    #[inline(never)]
     fn why_not_free(&self, tail: usize, stamp: usize) -> Obstacle {
         if self.shape.is_marked(tail) {
             return Obstacle::Closed;
@@ -263,7 +264,8 @@ impl<T, S: Storage<T>> Ring<T, S> {
     }
 
     /// Where to look next when the slot at `head` with this stamp has no value to give, or why not to.
-    #[inline]
+    #[cold]
+    #[inline(never)]
     fn why_not_full(&self, head: usize, stamp: usize) -> Result<usize, PopError> {
         let shape = self.shape;
         if shape.is_marked(head) {
