@@ -2,6 +2,7 @@
 //!
 //! * [`inline`]: members that call their handlers on the emitter's thread.
 //! * [`queued`]: members that hand each event to handlers on other threads.
+//! * [`subscriptions`], [`churn`]: emitting beside many subscriptions, and while others subscribe.
 //! * [`bus`]: the members that are nervebus itself.
 //! * [`peers`]: everybody else, one file a peer.
 #![forbid(unsafe_code)]
@@ -9,10 +10,12 @@
 #![allow(clippy::expect_used, clippy::disallowed_methods)]
 
 pub mod bus;
+pub mod churn;
 pub mod inline;
 mod medians;
 pub mod peers;
 pub mod queued;
+pub mod subscriptions;
 mod tally;
 
 use std::time::{Duration, SystemTime};
