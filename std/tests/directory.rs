@@ -32,9 +32,8 @@ fn a_name_becomes_one_topic_however_many_threads_emit_on_it_first() {
             scope.spawn(|| {
                 for block in (0..NAMES).collect::<Vec<_>>().chunks(100) {
                     barrier.wait();
-                    block
-                        .iter()
-                        .for_each(|number| assert!(!bus.emit(&format!("t{number}"), ()).unwrap().is_unrouted()));
+                    // A refusal shows in the count; a panic here would leave the others at the barrier.
+                    block.iter().for_each(|number| drop(bus.emit(&format!("t{number}"), ())));
                 }
             });
         }
