@@ -4,18 +4,21 @@
 //! * [`queued`]: members that hand each event to handlers on other threads.
 //! * [`ring`]: rings alone, one file a member, and [`rounds`], which measures them in turn.
 //! * [`bus`]: the members that are nervebus itself; [`tables`]: the core's subscription tables.
+//! * [`subscriptions`], [`churn`]: emitting beside many subscriptions, and while others subscribe.
 //! * [`peers`]: everybody else, one file a peer.
 #![forbid(unsafe_code)]
 // A bench that cannot be set up has nothing to measure and no caller to tell; it reads the clock because that is its work.
 #![allow(clippy::expect_used, clippy::disallowed_methods)]
 
 pub mod bus;
+pub mod churn;
 pub mod inline;
 mod medians;
 pub mod peers;
 pub mod queued;
 pub mod ring;
 pub mod rounds;
+pub mod subscriptions;
 pub mod tables;
 mod tally;
 

@@ -145,11 +145,11 @@ impl Bus {
     pub fn unsubscribe(&self, id: SubscriptionId) -> bool {
         let engine = self.engine();
         let ended = engine.directory.unsubscribe(id);
-        if ended {
+        if ended.is_some_and(|ended| ended.followed) {
             // Every worker keeps whole routes, those of other lanes' handlers included.
             engine.queues.iter().for_each(|queue| queue.forget_ended());
         }
-        ended
+        ended.is_some()
     }
 
     /// Emits an event: runs the inline handlers on this thread, and puts the event in the lanes of the others.

@@ -1,27 +1,27 @@
 //! The directory of topics and subscriptions: names to routes.
 //!
-//! Reading is lock-free: a name's hash picks a shard, the shard is an immutable hash table behind an `arc-swap`.
-//! Changing anything takes one lock and is paid by those who subscribe, or who emit on a topic for the first time.
+//! Reading takes neither a lock nor a guard. Changing anything takes one lock and is paid by those who subscribe, or who
+//! emit on a topic for the first time.
+
+mod patterns;
+mod topics;
 
 use std::collections::BTreeMap;
-use std::hash::BuildHasher;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arc_swap::ArcSwap;
-use hashbrown::{DefaultHashBuilder, HashTable};
 use nervebus_core::pattern::PatternKind;
 use nervebus_core::route::HeapRoute;
 use nervebus_core::table::HostedTable;
-use nervebus_core::{Entry, Pattern, SubscriptionId, Topic};
+use nervebus_core::{Entry, Pattern, SubscriptionId};
 
+use self::patterns::{Patterns, SortedTopics};
+pub(crate) use self::topics::TopicState;
+use self::topics::Topics;
 use crate::admission::name::NameRule;
 use crate::delivery::envelope::TopicId;
 use crate::delivery::subscription::Subscription;
 use crate::error::SubscribeError;
-
-/// Over how many tables names are spread: a new topic copies one of them.
-const SHARDS: usize = 256;
 
 /// The route table of one topic.
 pub(crate) type RouteTable = HostedTable<Arc<Subscription>>;
@@ -32,26 +32,10 @@ pub(crate) type TopicRoute = HeapRoute<Arc<Subscription>>;
 /// A route that is kept by its reader and checked for changes by one load.
 pub(crate) type RouteCache = nervebus_core::table::RouteCache<Arc<Subscription>>;
 
-/// A topic that was subscribed to or emitted on.
-#[derive(Debug)]
-pub(crate) struct TopicState {
-    pub(crate) id: TopicId,
-    pub(crate) name: Box<str>,
-    pub(crate) table: RouteTable,
-}
-
-impl TopicState {
-    /// A cache of the topic's route, for a reader that comes again and again.
-    pub(crate) fn route_cache(&self) -> RouteCache {
-        self.table.cache()
-    }
-}
-
 /// All topics and subscriptions of a bus.
 #[derive(Debug)]
 pub(crate) struct Directory {
-    shards: [ArcSwap<HashTable<Arc<TopicState>>>; SHARDS],
-    hasher: DefaultHashBuilder,
+    topics: Topics,
     registry: Mutex<Registry>,
     limits: Limits,
     /// How many topics are the bus's own; they count neither for the limit nor in statistics.
@@ -67,10 +51,13 @@ pub(crate) struct Limits {
 
 #[derive(Debug, Default)]
 struct Registry {
+    /// All topics, by number.
     topics: Vec<Arc<TopicState>>,
+    /// All topics, for patterns that come after them.
+    sorted: SortedTopics,
     subscriptions: BTreeMap<u64, Arc<Subscription>>,
-    /// Those of `subscriptions` whose pattern matches more than one name.
-    patterns: Vec<Arc<Subscription>>,
+    /// Those of `subscriptions` whose pattern matches more than one name, for topics that come after them.
+    patterns: Patterns,
     last_id: u64,
     closed: bool,
 }
@@ -81,15 +68,16 @@ pub(crate) struct TooManyTopics {
     pub(crate) limit: usize,
 }
 
+/// A subscription that has ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ended {
+    /// Whether a worker may keep a route that it was in.
+    pub(crate) followed: bool,
+}
+
 impl Directory {
     pub(crate) fn new(limits: Limits, own: &[&str]) -> Self {
-        let directory = Self {
-            shards: std::array::from_fn(|_| ArcSwap::from_pointee(HashTable::new())),
-            hasher: DefaultHashBuilder::default(),
-            registry: Mutex::default(),
-            limits,
-            own: own.len(),
-        };
+        let directory = Self { topics: Topics::new(limits.topics), registry: Mutex::default(), limits, own: own.len() };
         for name in own {
             // Within the limit: it is counted from here.
             let _ = directory.topic(name);
@@ -99,13 +87,6 @@ impl Directory {
 
     fn lock(&self) -> MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Calls `found` with the topic of this name, if it is known.
-    #[inline]
-    fn with_known<R>(&self, name: &str, hash: u64, found: impl FnOnce(&Arc<TopicState>) -> R) -> Option<R> {
-        let shard = self.shards[shard_of(hash)].load();
-        shard.find(hash, |topic| *topic.name == *name).map(found)
     }
 
     /// Calls `then` with the topic of this name, making it known if it is new.
@@ -118,12 +99,9 @@ impl Directory {
         check: impl FnOnce() -> Result<(), E>,
         then: impl FnOnce(&TopicState) -> R,
     ) -> Result<R, E> {
-        let hash = self.hasher.hash_one(name);
-        let shard = self.shards[shard_of(hash)].load();
-        if let Some(topic) = shard.find(hash, |topic| *topic.name == *name) {
+        if let Some(topic) = self.topics.get(name) {
             return Ok(then(topic));
         }
-        drop(shard);
         check()?;
         let topic = self.intern(&mut self.lock(), name)?;
         Ok(then(&topic))
@@ -131,9 +109,8 @@ impl Directory {
 
     /// The topic of this name, for a handle that keeps it.
     pub(crate) fn topic(&self, name: &str) -> Result<Arc<TopicState>, TooManyTopics> {
-        let hash = self.hasher.hash_one(name);
-        match self.with_known(name, hash, Arc::clone) {
-            Some(topic) => Ok(topic),
+        match self.topics.get(name) {
+            Some(topic) => Ok(Arc::clone(topic)),
             None => self.intern(&mut self.lock(), name),
         }
     }
@@ -143,31 +120,29 @@ impl Directory {
         self.lock().topics.get(id as usize).cloned()
     }
 
+    /// The topic of this number with its route, for a worker that keeps both and will be told when a handler has gone.
+    pub(crate) fn follow(&self, id: TopicId) -> Option<(Arc<TopicState>, RouteCache)> {
+        let registry = self.lock();
+        let topic = registry.topics.get(id as usize)?;
+        // While the registry is locked no handler goes, so that none goes unnoticed between these two.
+        topic.follow();
+        Some((Arc::clone(topic), topic.route_cache()))
+    }
+
     /// Finds or makes a topic while the registry is locked, so that no subscription slips in between.
     fn intern(&self, registry: &mut Registry, name: &str) -> Result<Arc<TopicState>, TooManyTopics> {
-        let hash = self.hasher.hash_one(name);
-        if let Some(known) = self.with_known(name, hash, Arc::clone) {
-            return Ok(known);
+        if let Some(known) = self.topics.get(name) {
+            return Ok(Arc::clone(known));
         }
         let limit = self.limits.topics;
         let id = TopicId::try_from(registry.topics.len()).ok().filter(|id| (*id as usize) < limit + self.own);
-        let id = id.ok_or(TooManyTopics { limit })?;
-        let topic = Arc::new(TopicState { id, name: name.into(), table: RouteTable::default() });
-        for subscription in &registry.patterns {
-            if matches(&subscription.pattern, name) {
-                add(&topic, subscription);
-            }
-        }
+        let topic = self.topics.prepare(id.ok_or(TooManyTopics { limit })?, name);
+        registry.patterns.asking_for(name).for_each(|subscription| add(&topic, subscription));
         registry.topics.push(Arc::clone(&topic));
-        self.publish(&topic, hash);
+        registry.sorted.insert(Arc::clone(&topic));
+        // Last: whoever finds it finds its handlers with it.
+        self.topics.add(&topic);
         Ok(topic)
-    }
-
-    fn publish(&self, topic: &Arc<TopicState>, hash: u64) {
-        let shard = &self.shards[shard_of(hash)];
-        let mut table = HashTable::clone(&shard.load());
-        table.insert_unique(hash, Arc::clone(topic), |topic| self.hasher.hash_one(&*topic.name));
-        shard.store(Arc::new(table));
     }
 
     /// Adds a subscription; `make` gets its identity.
@@ -177,7 +152,8 @@ impl Directory {
         names: NameRule,
         make: impl FnOnce(SubscriptionId) -> Subscription,
     ) -> Result<SubscriptionId, SubscribeError> {
-        if pattern.kind() == PatternKind::Exact {
+        let exact = pattern.kind() == PatternKind::Exact;
+        if exact {
             // A name that nobody may emit on would be known, and so emitted on, once somebody subscribes to it.
             names.check(pattern.as_str()).map_err(|rule| SubscribeError::InvalidPattern { rule })?;
         }
@@ -189,47 +165,52 @@ impl Directory {
         if registry.subscriptions.len() >= limit {
             return Err(SubscribeError::TooManySubscriptions { limit });
         }
-        // An exact pattern makes its topic known, which may fail: before anything has changed.
-        let exact = match pattern.kind() {
-            PatternKind::Exact => Some(
-                self.intern(&mut registry, pattern.as_str())
-                    .map_err(|TooManyTopics { limit }| SubscribeError::TooManyTopics { limit })?,
-            ),
-            _ => None,
-        };
-        registry.last_id += 1;
-        let subscription = Arc::new(make(SubscriptionId::new(registry.last_id)));
-        match exact {
-            Some(topic) => add(&topic, &subscription),
-            None => {
-                for topic in registry.topics.iter().filter(|topic| matches(&subscription.pattern, &topic.name)) {
-                    add(topic, &subscription);
-                }
-                registry.patterns.push(Arc::clone(&subscription));
-            }
+        if exact {
+            // It makes its topic known, which may fail: before anything has changed.
+            self.intern(&mut registry, pattern.as_str())
+                .map_err(|TooManyTopics { limit }| SubscribeError::TooManyTopics { limit })?;
         }
-        let id = subscription.id;
+        registry.last_id += 1;
+        let id = SubscriptionId::new(registry.last_id);
+        let subscription = Arc::new(make(id));
+        self.each_topic(&registry, pattern, |topic| add(topic, &subscription));
+        if !exact {
+            registry.patterns.insert(&subscription);
+        }
         registry.subscriptions.insert(id.get(), subscription);
         Ok(id)
     }
 
-    /// Removes a subscription; `false` if there is none of this identity.
-    pub(crate) fn unsubscribe(&self, id: SubscriptionId) -> bool {
-        // The last reference is dropped after the lock: what a handler owns may use the bus in its `Drop`.
-        let removed = self.remove(&mut self.lock(), id);
-        removed.is_some()
+    /// Calls `act` with each known topic that the pattern asks for.
+    fn each_topic(&self, registry: &Registry, pattern: Pattern<'_>, act: impl FnMut(&Arc<TopicState>)) {
+        if pattern.kind() == PatternKind::Exact {
+            self.topics.get(pattern.as_str()).into_iter().for_each(act);
+        } else {
+            registry.sorted.matching(pattern).for_each(act);
+        }
     }
 
-    fn remove(&self, registry: &mut Registry, id: SubscriptionId) -> Option<Arc<Subscription>> {
+    /// Removes a subscription; `None` if there is none of this identity.
+    pub(crate) fn unsubscribe(&self, id: SubscriptionId) -> Option<Ended> {
+        // The last reference is dropped after the lock: what a handler owns may use the bus in its `Drop`.
+        let (_removed, ended) = self.remove(&mut self.lock(), id)?;
+        Some(ended)
+    }
+
+    fn remove(&self, registry: &mut Registry, id: SubscriptionId) -> Option<(Arc<Subscription>, Ended)> {
         let subscription = registry.subscriptions.remove(&id.get())?;
         // Relaxed: routes that others have loaded still hold it; see `Subscription::handle`.
         subscription.active.store(false, Ordering::Relaxed);
-        registry.patterns.retain(|pattern| pattern.id != id);
-        for topic in registry.topics.iter().filter(|topic| matches(&subscription.pattern, &topic.name)) {
-            // Only a busy cell could refuse, and the registry's lock keeps other writers away.
-            let _ = topic.table.unsubscribe(id);
+        registry.patterns.remove(&subscription);
+        let mut followed = false;
+        if let Ok(pattern) = Pattern::new(&subscription.pattern) {
+            self.each_topic(registry, pattern, |topic| {
+                // Only a busy cell could refuse, and the registry's lock keeps other writers away.
+                let _ = topic.table.unsubscribe(id);
+                followed |= topic.is_followed();
+            });
         }
-        Some(subscription)
+        Some((subscription, Ended { followed }))
     }
 
     /// Refuses subscriptions from now on.
@@ -243,21 +224,6 @@ impl Directory {
 
     pub(crate) fn topics(&self) -> usize {
         self.lock().topics.len() - self.own
-    }
-}
-
-/// Picks a shard by bits that the shard's own table does not use: it takes the low ones for the bucket and the high ones
-/// for its tags.
-#[inline]
-fn shard_of(hash: u64) -> usize {
-    (hash >> 32) as usize % SHARDS
-}
-
-/// Whether a pattern that was checked when it was subscribed matches a name that was checked when it was emitted.
-fn matches(pattern: &str, name: &str) -> bool {
-    match (Pattern::new(pattern), Topic::new(name)) {
-        (Ok(pattern), Ok(topic)) => pattern.matches(topic),
-        _ => false,
     }
 }
 

@@ -110,7 +110,7 @@ impl Topics {
         }
         let seen = self.seen.get_mut(index)?;
         if seen.is_none() {
-            *seen = engine.directory.by_id(id).map(|topic| Seen { route: topic.route_cache(), topic });
+            *seen = engine.directory.follow(id).map(|(topic, route)| Seen { topic, route });
         }
         seen.as_mut()
     }

@@ -1,0 +1,7 @@
+//! Emitting while another thread subscribes and unsubscribes.
+
+use nervebus_benches::churn;
+
+fn main() {
+    churn::run();
+}
