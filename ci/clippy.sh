@@ -7,6 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 cargo clippy --package nervebus-core --package nervebus --package nervebus-cli --lib --bins -- -D warnings
 cargo clippy --package nervebus-core --no-default-features -- -D warnings
 cargo clippy --package nervebus-core --no-default-features --features alloc -- -D warnings
+cargo clippy --package nervebus-core --no-default-features --features critical-section -- -D warnings
 
 cargo clippy --workspace --all-targets -- -D warnings \
     -A clippy::disallowed_methods -A clippy::unwrap_used -A clippy::expect_used \

@@ -15,7 +15,7 @@ use crate::{Payload, group};
 /// The topic that is emitted to.
 const TOPIC: &str = "shop.mine.placed";
 
-/// A bus with one handler on [`TOPIC`], and others on a topic of their own each. All are inline.
+/// A bus with one handler on one topic, and others on a topic of their own each. All are inline.
 #[derive(Debug)]
 pub struct Crowd {
     bus: Bus,

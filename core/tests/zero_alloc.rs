@@ -7,8 +7,10 @@ use std::alloc::System;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use nervebus_core::bus::{Event, StaticBus};
 use nervebus_core::dead_letter::StaticDeadLetterQueue;
 use nervebus_core::ring::StaticRing;
+use nervebus_core::spsc::StaticSpsc;
 use nervebus_core::table::StaticTable;
 use nervebus_core::{DeadLetter, Depth, Entry, Handler, LaneId, Priority, Reason, SubscriptionId};
 use nervebus_core::{dispatch, dispatch_nested};
@@ -43,6 +45,14 @@ impl Handler<Order> for Duty {
             Self::Refuse if black_box(order).fields[7] <= EVENTS => Err(Reason::ValidationError),
             _ => Ok(()),
         }
+    }
+}
+
+impl Handler<Event<Order>> for Duty {
+    type Error = Reason;
+
+    fn handle(&self, event: &Event<Order>) -> Result<(), Reason> {
+        Handler::<Order>::handle(self, &event.payload)
     }
 }
 
@@ -95,8 +105,38 @@ fn main() {
     });
     assert_eq!((DEAD.pushed() as u64, DEAD.len()), (EVENTS + 1, SLOTS), "every failure became a dead letter");
 
+    one_to_one();
+    static_bus();
     #[cfg(feature = "std")]
     hosted();
+}
+
+fn one_to_one() {
+    static QUEUE: StaticSpsc<Order, SLOTS> = StaticSpsc::new();
+    let (mut producer, mut consumer) = QUEUE.split().expect("nobody has split it");
+    allocates_nothing("one to one, single and in batches", |order| {
+        producer.push(order).map_err(drop).expect("there is room");
+        let twice = producer.push_batch(&mut [order, order].into_iter());
+        assert_eq!((twice, consumer.drain(2, |order| _ = black_box(order))), (Ok(2), Ok(2)));
+        Duty::Count.handle(&consumer.pop().expect("one is left")).expect("it only counts");
+    });
+}
+
+fn static_bus() {
+    static BUS: StaticBus<Order, Duty, 1, 2, SLOTS, SLOTS> = StaticBus::new(["order.placed"]);
+    let topic = BUS.topic("order.placed").expect("it is the topic of the bus");
+    let counting = BUS.subscribe("order.*", Priority::DEFAULT, Duty::Count).expect("there is room");
+    allocates_nothing("static bus", |order| {
+        BUS.emit(topic, order).map_err(drop).expect("there is room");
+        assert_eq!(BUS.poll(), Ok(1));
+    });
+    assert_eq!(BUS.unsubscribe(counting), Ok(true));
+    BUS.subscribe("order.*", Priority::DEFAULT, Duty::Refuse).expect("there is room");
+    allocates_nothing("static bus, failing", |order| {
+        BUS.emit(topic, order).map_err(drop).expect("there is room");
+        assert_eq!(BUS.poll(), Ok(1));
+    });
+    assert!(BUS.ledger().balanced());
 }
 
 #[cfg(feature = "std")]
