@@ -169,7 +169,7 @@ impl<T, S: Storage<T>> Ring<T, S> {
     /// No allocation; one compare-exchange and one store. Non-blocking: it retries only after another push succeeded.
     #[inline]
     pub fn try_push(&self, value: T) -> Result<(), PushError<T>> {
-        let shape = self.shape;
+        let shape = S::shape(self.shape);
         let mut tail = self.tail.0.load(Ordering::Relaxed);
         loop {
             let slot = &self.slots.slots()[shape.index(tail)];
@@ -229,7 +229,7 @@ impl<T, S: Storage<T>> Ring<T, S> {
     /// No allocation; one compare-exchange and one store. Non-blocking: it retries only after another pop succeeded.
     #[inline]
     pub fn pop(&self) -> Result<T, PopError> {
-        let shape = self.shape;
+        let shape = S::shape(self.shape);
         let mut head = self.head.0.load(Ordering::Relaxed);
         loop {
             let slot = &self.slots.slots()[shape.index(head)];

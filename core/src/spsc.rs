@@ -239,6 +239,27 @@ impl<T, S: Storage<T>> fmt::Debug for Spsc<T, S> {
     }
 }
 
+/// A position that goes on in a register and is written back at the end of a batch, also when that ends in a panic.
+struct Moving<'a> {
+    word: &'a AtomicUsize,
+    position: usize,
+}
+
+impl<'a> Moving<'a> {
+    #[inline(always)]
+    fn of(word: &'a AtomicUsize) -> Self {
+        // Relaxed, here and below: each position is one side's own.
+        Self { word, position: word.load(Ordering::Relaxed) }
+    }
+}
+
+impl Drop for Moving<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.word.store(self.position, Ordering::Relaxed);
+    }
+}
+
 /// How an end holds its queue: by reference, or with `alloc` in an `Arc`.
 pub trait Held<T>: sealed::Sealed {
     /// Where the queue keeps its slots.

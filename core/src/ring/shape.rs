@@ -13,7 +13,7 @@ const FLAGS: usize = FULL | HOLE;
 /// A position is `lap | mark | index`: the index of a slot in the low bits, one bit that marks the whole word (closed, in
 /// the tail; held, in the head), and the number of the lap above.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Shape {
+pub struct Shape {
     pub(crate) capacity: usize,
     /// The bit above the index. At least 4, so that it is none of a stamp's flags.
     pub(crate) mark: usize,

@@ -79,8 +79,24 @@ pub trait Storage<T>: sealed::Sealed {
 }
 
 mod sealed {
-    pub trait Sealed {}
-    impl<T, const N: usize> Sealed for [super::Slot<T>; N] {}
+    use crate::ring::Shape;
+
+    pub trait Sealed {
+        /// The shape of the ring: a constant where the type says how many slots there are, so that the compiler computes
+        /// with it; else `stored`, which is the same.
+        #[inline(always)]
+        fn shape(stored: Shape) -> Shape {
+            stored
+        }
+    }
+
+    impl<T, const N: usize> Sealed for [super::Slot<T>; N] {
+        #[inline(always)]
+        fn shape(_stored: Shape) -> Shape {
+            const { Shape::of(N) }
+        }
+    }
+
     #[cfg(feature = "alloc")]
     impl<T> Sealed for alloc::boxed::Box<[super::Slot<T>]> {}
 }

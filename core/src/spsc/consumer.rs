@@ -3,7 +3,7 @@
 use core::fmt;
 use core::marker::PhantomData;
 
-use super::{EMPTY, FULL, Held, PopError, Spsc, Storage};
+use super::{EMPTY, FULL, Held, Moving, PopError, Spsc, Storage};
 use crate::sync::Ordering;
 
 /// The only end that takes values out. Dropping it closes the queue: pushes give their values back, and what is inside is
@@ -36,7 +36,9 @@ impl<T, Q: Held<T>> Consumer<T, Q> {
             why_empty(queue, head)?;
         }
         // SAFETY: the slot is full, as `is_full` or `why_empty` found, and this is the consumer.
-        Ok(unsafe { take(queue, head) })
+        let (value, next) = unsafe { take(queue, head) };
+        queue.head.0.store(next, Ordering::Relaxed);
+        Ok(value)
     }
 
     /// Takes up to `max` values, oldest first, hands each to `each`, and returns how many there were.
@@ -49,23 +51,24 @@ impl<T, Q: Held<T>> Consumer<T, Q> {
     ///
     /// # Cost
     ///
-    /// No allocation; two loads and two stores for each value. Wait-free for each.
+    /// No allocation; one load and one store for each value. Wait-free for each.
     #[inline]
     pub fn drain(&mut self, max: usize, mut each: impl FnMut(T)) -> Result<usize, PopError> {
         let queue = self.queue.queue();
+        let mut head = Moving::of(&queue.head.0);
         let mut taken = 0;
         while taken < max {
-            // Relaxed as in `pop`.
-            let head = queue.head.0.load(Ordering::Relaxed);
-            if !is_full(queue, head) {
+            if !is_full(queue, head.position) {
                 if taken > 0 {
                     break;
                 }
-                why_empty(queue, head)?;
+                why_empty(queue, head.position)?;
             }
             // SAFETY: as in `pop`.
-            each(unsafe { take(queue, head) });
+            let (value, next) = unsafe { take(queue, head.position) };
+            head.position = next;
             taken += 1;
+            each(value);
         }
         Ok(taken)
     }
@@ -125,22 +128,21 @@ fn why_empty<T, S: Storage<T>>(queue: &Spsc<T, S>, head: usize) -> Result<(), Po
     if is_full(queue, head) { Ok(()) } else { Err(PopError::Closed) }
 }
 
-/// Takes the value out of the slot at `head` and passes the slot on.
+/// Takes the value out of the slot at `head`, passes the slot on, and returns where the next one is, which the caller must
+/// note.
 ///
 /// # Safety
 ///
 /// The caller must be the consumer, and [`is_full`] must have said that the slot is.
 #[inline(always)]
-unsafe fn take<T, S: Storage<T>>(queue: &Spsc<T, S>, head: usize) -> T {
+unsafe fn take<T, S: Storage<T>>(queue: &Spsc<T, S>, head: usize) -> (T, usize) {
     let slot = queue.slot(head);
     // SAFETY: the slot is full, says the caller, so the producer leaves it alone until the store below; the consumer
     // goes on to the next slot, so nobody reads the value again.
     let value = unsafe { slot.take() };
     // Release pairs with the Acquire load in the producer's `is_empty`: the value has left before the next comes.
     slot.stamp.store(EMPTY, Ordering::Release);
-    // Relaxed: nobody else depends on it.
-    queue.head.0.store(queue.shape.next(head), Ordering::Relaxed);
-    value
+    (value, queue.shape.next(head))
 }
 
 impl<T, Q: Held<T>> Drop for Consumer<T, Q> {

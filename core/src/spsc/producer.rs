@@ -3,7 +3,7 @@
 use core::fmt;
 use core::marker::PhantomData;
 
-use super::{BatchError, EMPTY, FULL, Held, PushError, Spsc, Storage};
+use super::{BatchError, EMPTY, FULL, Held, Moving, PushError, Spsc, Storage};
 use crate::sync::Ordering;
 
 /// The only end that puts values in. Dropping it closes the queue: the consumer takes what is left and then learns it.
@@ -39,7 +39,8 @@ impl<T, Q: Held<T>> Producer<T, Q> {
             return Err(PushError::Full(value));
         }
         // SAFETY: the slot is empty, and this is the producer.
-        unsafe { put(queue, tail, value) };
+        let next = unsafe { put(queue, tail, value) };
+        queue.tail.0.store(next, Ordering::Relaxed);
         Ok(())
     }
 
@@ -53,24 +54,24 @@ impl<T, Q: Held<T>> Producer<T, Q> {
     ///
     /// # Cost
     ///
-    /// No allocation; two loads and two stores for each value. Wait-free.
+    /// No allocation; two loads and one store for each value. Wait-free.
     #[inline]
     pub fn push_batch(&mut self, values: &mut impl ExactSizeIterator<Item = T>) -> Result<usize, BatchError> {
         let queue = self.queue.queue();
-        // Relaxed, here and below, as in `push`.
-        let mut tail = queue.tail.0.load(Ordering::Relaxed);
+        let mut tail = Moving::of(&queue.tail.0);
         let mut pushed = 0;
         while values.len() > 0 {
+            // Relaxed as in `push`.
             if queue.refused.load(Ordering::Relaxed) {
                 return Err(BatchError::Closed { pushed });
             }
-            if !is_empty(queue, tail) {
+            if !is_empty(queue, tail.position) {
                 return Err(BatchError::Full { pushed });
             }
             // An iterator may be shorter than it says.
             let Some(value) = values.next() else { break };
             // SAFETY: the slot is empty, and this is the producer.
-            tail = unsafe { put(queue, tail, value) };
+            tail.position = unsafe { put(queue, tail.position, value) };
             pushed += 1;
         }
         Ok(pushed)
@@ -120,7 +121,7 @@ fn is_empty<T, S: Storage<T>>(queue: &Spsc<T, S>, tail: usize) -> bool {
     queue.slot(tail).stamp.load(Ordering::Acquire) == EMPTY
 }
 
-/// Puts a value into the slot at `tail`, passes it on, and returns where the next one goes.
+/// Puts a value into the slot at `tail`, passes it on, and returns where the next one goes, which the caller must note.
 ///
 /// # Safety
 ///
@@ -132,10 +133,7 @@ unsafe fn put<T, S: Storage<T>>(queue: &Spsc<T, S>, tail: usize, value: T) -> us
     unsafe { slot.write(value) };
     // Release pairs with the Acquire load in `Consumer::is_full`: it sees the value.
     slot.stamp.store(FULL, Ordering::Release);
-    let next = queue.shape.next(tail);
-    // Relaxed: nobody else depends on it.
-    queue.tail.0.store(next, Ordering::Relaxed);
-    next
+    queue.shape.next(tail)
 }
 
 impl<T, Q: Held<T>> Drop for Producer<T, Q> {
