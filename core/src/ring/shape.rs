@@ -81,14 +81,17 @@ impl Shape {
         (self.stamp(position) / self.one_lap()).wrapping_mul(self.capacity).wrapping_add(self.index(position))
     }
 
-    /// How many pushes lie between two positions that are not marked, at most the capacity.
+    /// How many pushes lie between two positions that are not marked, at most the capacity. The two may have been read at
+    /// different moments: a tail that is older than the head counts as 0, a head that is laps older as the capacity.
     pub(crate) const fn distance(self, head: usize, tail: usize) -> usize {
-        let laps = self.stamp(tail).wrapping_sub(self.stamp(head)) / self.one_lap();
+        let ahead = self.stamp(tail).wrapping_sub(self.stamp(head));
+        if ahead.cast_signed() < 0 {
+            return 0;
+        }
         let (from, to) = (self.index(head), self.index(tail));
-        let distance = match laps {
+        let distance = match ahead / self.one_lap() {
             0 => to.saturating_sub(from),
             1 => self.capacity - from + to,
-            // The two positions were read at different moments, and the ring went round in between.
             _ => self.capacity,
         };
         if distance < self.capacity { distance } else { self.capacity }
@@ -130,6 +133,18 @@ mod tests {
                         single = shape.next(single);
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_tail_that_is_older_than_the_head_is_no_distance() {
+        for capacity in [1, 3, 8] {
+            let shape = Shape::of(capacity);
+            for tail in [0, shape.one_lap() * 7, last_lap(shape)] {
+                let last = tail + capacity - 1;
+                let head = shape.next(last);
+                assert_eq!((shape.distance(head, last), shape.distance(last, head)), (0, 1), "capacity {capacity}");
             }
         }
     }

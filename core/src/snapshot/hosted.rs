@@ -95,6 +95,9 @@ impl<T> ArcCell<T> {
         // The list is whole at every moment, so a panic under the lock would have done no harm.
         let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
         replaced.retain(|version| version.strong_count() > 0);
+        // Acquire pairs with the Release of the last `Arc` of each version that was left out: whoever learns from this list
+        // that nobody reads it comes after all who did, on whatever thread it looks.
+        fence(Ordering::Acquire);
         replaced
     }
 
