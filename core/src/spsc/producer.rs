@@ -92,7 +92,7 @@ impl<T, Q: Held<T>> Producer<T, Q> {
         self.queue.queue().announced.0.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// How many values are inside; at most that many, for the consumer may be taking some.
+    /// How many values are inside; the consumer may be taking some.
     pub fn len(&self) -> usize {
         self.queue.queue().len()
     }
@@ -102,7 +102,8 @@ impl<T, Q: Held<T>> Producer<T, Q> {
         self.len() == 0
     }
 
-    /// How many pushes will succeed at least, while the consumer is there.
+    /// How many slots wait for a value: a figure to watch. A slot that the consumer has just left may count a moment before
+    /// a push can use it.
     pub fn free_slots(&self) -> usize {
         self.queue.queue().free_slots()
     }
