@@ -9,7 +9,7 @@ use crate::sync::{AtomicUsize, Ordering, const_fn, spin_loop};
 use crate::ring::{BoxedRing, CapacityError};
 
 /// How often [`DeadLetterQueue::take`] and its kin look again while another thread inspects the queue.
-const PATIENCE: usize = if cfg!(nervebus_loom) { 2 } else { 1_024 };
+const PATIENCE: usize = if cfg!(nervebus_loom) { 6 } else { 1_024 };
 
 /// Why an event became a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
