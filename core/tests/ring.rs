@@ -5,9 +5,8 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::thread;
 
-use nervebus_core::ring::{BatchError, BoxedRing, CapacityError, MAX_CAPACITY, PopError, PushError, StaticRing};
+use nervebus_core::ring::{BatchError, BoxedRing, CapacityError, MAX_CAPACITY, PopError, PushError};
 use proptest::prelude::*;
 
 fn ring<T>(capacity: usize) -> BoxedRing<T> {
@@ -99,57 +98,6 @@ fn values_that_are_left_are_dropped_with_the_ring_once() {
     assert_eq!(Rc::strong_count(&value), 3);
     drop(ring);
     assert_eq!(Rc::strong_count(&value), 1);
-}
-
-#[test]
-fn a_ring_in_a_static_is_shared_by_threads() {
-    static RING: StaticRing<usize, 8> = StaticRing::new();
-    const EACH: usize = 20_000;
-    let producers: Vec<_> = (0..2)
-        .map(|producer| {
-            thread::spawn(move || {
-                for n in 0..EACH {
-                    while RING.try_push(producer * EACH + n).is_err() {
-                        thread::yield_now();
-                    }
-                }
-            })
-        })
-        .collect();
-    let mut next = [0, 0];
-    while next != [EACH, EACH] {
-        let Ok(value) = RING.pop() else {
-            thread::yield_now();
-            continue;
-        };
-        assert_eq!(value % EACH, next[value / EACH], "each producer's values come once and in order");
-        next[value / EACH] += 1;
-    }
-    producers.into_iter().for_each(|thread| thread.join().unwrap());
-}
-
-#[test]
-fn overwriting_threads_and_consumers_account_for_every_value() {
-    const EACH: u64 = 20_000;
-    let ring: Arc<BoxedRing<u64>> = Arc::new(ring(4));
-    let threads: Vec<_> = (0..2)
-        .map(|_| {
-            let ring = Arc::clone(&ring);
-            thread::spawn(move || {
-                let mut gone = 0;
-                for n in 1..=EACH {
-                    if let Err(refused) = ring.push_overwrite(n, |oldest| gone += oldest) {
-                        gone += refused.into_inner();
-                    }
-                    gone += ring.pop().unwrap_or(0);
-                }
-                gone
-            })
-        })
-        .collect();
-    let gone: u64 = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
-    let left: u64 = std::iter::from_fn(|| ring.pop().ok()).sum();
-    assert_eq!(gone + left, 2 * EACH * (EACH + 1) / 2);
 }
 
 #[test]

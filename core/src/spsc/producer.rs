@@ -6,7 +6,32 @@ use core::marker::PhantomData;
 use super::{BatchError, EMPTY, FULL, Held, PushError, Spsc, Storage};
 use crate::sync::Ordering;
 
-/// The only end that puts values in. Dropping it closes the queue: the consumer takes what is left and then learns it.
+/// The only end that puts values in. Dropping it closes the queue: the consumer takes what is left and then learns it; one
+/// that sleeps must be woken after the drop, as after a push.
+///
+/// Two threads cannot push at once, for a push needs the producer to itself:
+///
+/// ```
+/// let queue = nervebus_core::spsc::StaticSpsc::<u8, 4>::new();
+/// let (mut producer, _consumer) = queue.split().unwrap();
+/// producer.push(1).unwrap();
+/// ```
+///
+/// A shared producer does not do, and there is no second one:
+///
+/// ```compile_fail,E0596
+/// let queue = nervebus_core::spsc::StaticSpsc::<u8, 4>::new();
+/// let (producer, _consumer) = queue.split().unwrap();
+/// let shared = &producer;
+/// shared.push(1).unwrap();
+/// ```
+///
+/// ```compile_fail,E0599
+/// let queue = nervebus_core::spsc::StaticSpsc::<u8, 4>::new();
+/// let (mut producer, _consumer) = queue.split().unwrap();
+/// let mut second = producer.clone();
+/// producer.push(1).unwrap();
+/// ```
 pub struct Producer<T, Q: Held<T>> {
     queue: Q,
     marker: PhantomData<T>,
