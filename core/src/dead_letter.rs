@@ -169,7 +169,7 @@ impl<T, S: Storage<DeadLetter<T>>> DeadLetterQueue<T, S> {
     /// take or an overwriting push succeeded.
     pub fn take(&self) -> Option<DeadLetter<T>> {
         for _ in 0..PATIENCE {
-            match self.ring.take() {
+            match self.ring.take::<Miss>() {
                 Ok(letter) => return Some(letter),
                 Err(Miss::Held) => spin_loop(),
                 Err(_) => return None,

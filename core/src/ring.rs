@@ -204,10 +204,8 @@ impl<T, S: Storage<T>> Ring<T, S> {
     /// Why the slot at `tail` with this stamp takes no value now.
     #[inline]
     fn why_not_free(&self, tail: usize, stamp: usize) -> Obstacle {
-        // A mark stays; the second look is for what `close` released with it, so that a thread that was told 'closed' by
-        // a push is not told 'empty' by a pop.
-        if self.shape.is_marked(tail) && self.is_closed() {
-            return Obstacle::Closed;
+        if self.shape.is_marked(tail) {
+            return self.seen_closed();
         }
         if self.shape.is_a_lap_behind(stamp, tail) {
             // The value of the lap before is still here, or its producer has not finished putting it in: either way
@@ -217,6 +215,14 @@ impl<T, S: Storage<T>> Ring<T, S> {
         // Another producer was here: the tail is old.
         look_again();
         Obstacle::Stale(self.tail.0.load(Ordering::Relaxed))
+    }
+
+    /// 'Closed', after a second look at the mark, which is for what `close` released with it: so a thread that was told
+    /// 'closed' by a push is not told 'empty' by a pop.
+    #[cold]
+    fn seen_closed(&self) -> Obstacle {
+        let _ = self.is_closed();
+        Obstacle::Closed
     }
 
     /// Takes the oldest value.
@@ -231,12 +237,13 @@ impl<T, S: Storage<T>> Ring<T, S> {
     /// No allocation; one compare-exchange and one store. Non-blocking: it retries only after another pop succeeded.
     #[inline]
     pub fn pop(&self) -> Result<T, PopError> {
-        Ok(self.take()?)
+        self.take()
     }
 
-    /// [`pop`](Self::pop), with the difference between 'empty' and 'held'.
+    /// [`pop`](Self::pop) for whoever wants another error, for example the difference between 'empty' and 'held'. Made
+    /// where it is found: to convert the result would be to copy the value.
     #[inline]
-    pub(crate) fn take(&self) -> Result<T, Miss> {
+    pub(crate) fn take<E: From<Miss>>(&self) -> Result<T, E> {
         let shape = self.shape;
         let mut head = self.head.0.load(Ordering::Relaxed);
         loop {
