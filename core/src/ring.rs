@@ -304,7 +304,9 @@ impl<T, S: Storage<T>> Ring<T, S> {
     #[cold]
     fn step_over(&self, head: usize) -> usize {
         let next = self.shape.next(head);
-        // AcqRel as in `pop`: this frees a slot as well.
+        // AcqRel as in `pop`: this frees a slot as well. It needs no Acquire look at the stamp: there is no value to read,
+        // and that the last one has left was seen by the hole's producer before it claimed the tail, which the slot's next
+        // producer claims after it.
         match self.head.0.compare_exchange_weak(head, next, Ordering::AcqRel, Ordering::Relaxed) {
             Ok(_) => {
                 self.release(&self.slots.slots()[self.shape.index(head)], head);
