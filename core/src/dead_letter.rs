@@ -2,14 +2,14 @@
 
 use core::fmt;
 
-use crate::ring::{Ring, Slot, StaticRing, Storage};
+use crate::ring::{Miss, Ring, Slot, StaticRing, Storage};
 use crate::sync::{AtomicUsize, Ordering, const_fn, spin_loop};
 
 #[cfg(feature = "alloc")]
 use crate::ring::{BoxedRing, CapacityError};
 
 /// How often [`DeadLetterQueue::take`] and its kin look again while another thread inspects the queue.
-const PATIENCE: usize = if cfg!(nervebus_loom) { 2 } else { 1_024 };
+const PATIENCE: usize = if cfg!(nervebus_loom) { 6 } else { 1_024 };
 
 /// Why an event became a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -169,10 +169,10 @@ impl<T, S: Storage<DeadLetter<T>>> DeadLetterQueue<T, S> {
     /// take or an overwriting push succeeded.
     pub fn take(&self) -> Option<DeadLetter<T>> {
         for _ in 0..PATIENCE {
-            match self.ring.pop() {
+            match self.ring.take::<Miss>() {
                 Ok(letter) => return Some(letter),
-                Err(_) if !self.ring.is_inspected() => return None,
-                Err(_) => spin_loop(),
+                Err(Miss::Held) => spin_loop(),
+                Err(_) => return None,
             }
         }
         None
@@ -206,10 +206,10 @@ impl<T, S: Storage<DeadLetter<T>>> DeadLetterQueue<T, S> {
         T: Sync,
     {
         for _ in 0..PATIENCE {
-            match self.ring.inspect(max, &mut look) {
+            match self.ring.look(max, &mut look) {
                 Ok(seen) => return seen,
-                Err(_) if !self.ring.is_inspected() => return 0,
-                Err(_) => spin_loop(),
+                Err(Miss::Held) => spin_loop(),
+                Err(_) => return 0,
             }
         }
         0

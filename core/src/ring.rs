@@ -24,7 +24,7 @@ mod slot;
 
 pub use self::error::{BatchError, CapacityError, PopError, PushError};
 pub use self::slot::{Slot, Storage};
-pub(crate) use self::{shape::Shape, slot::Padded};
+pub(crate) use self::{error::Miss, shape::Shape, slot::Padded};
 
 /// How often [`Ring::push_overwrite`] looks again when a slot is neither free nor ready, before it gives the value back.
 const OVERWRITE_PATIENCE: usize = if cfg!(nervebus_loom) { 2 } else { 128 };
@@ -82,9 +82,10 @@ pub struct Ring<T, S: Storage<T>> {
 // SAFETY: a ring owns its values and hands each to exactly one thread, so sending the ring sends values of `T`, which
 // `T: Send` allows. `S` holds nothing but slots (the trait is sealed).
 unsafe impl<T: Send, S: Storage<T>> Send for Ring<T, S> {}
-// SAFETY: through a shared ring a value moves from the thread that pushed it to the one that pops it (`T: Send`);
-// nobody ever gets a `&T`, so `T: Sync` is not needed. Slots are written and read only between the claim of a position
-// (compare-exchange on tail or head) and the store of the stamp that passes them on.
+// SAFETY: through a shared ring a value moves from the thread that pushed it to the one that pops it (`T: Send`). Only
+// `inspect` lends a `&T`, and asks for `T: Sync` itself. Slots are written and emptied only between the claim of a position
+// (compare-exchange on tail or head) and the store of the stamp that passes them on; they are looked at only while the mark
+// in the head keeps all others from claiming them.
 unsafe impl<T: Send, S: Storage<T>> Sync for Ring<T, S> {}
 
 impl<T, const N: usize> StaticRing<T, N> {
@@ -205,7 +206,7 @@ impl<T, S: Storage<T>> Ring<T, S> {
     #[inline(never)]
     fn why_not_free(&self, tail: usize, stamp: usize) -> Obstacle {
         if self.shape.is_marked(tail) {
-            return Obstacle::Closed;
+            return self.seen_closed();
         }
         if self.shape.is_a_lap_behind(stamp, tail) {
             // The value of the lap before is still here, or its producer has not finished putting it in: either way
@@ -215,6 +216,14 @@ impl<T, S: Storage<T>> Ring<T, S> {
         // Another producer was here: the tail is old.
         look_again();
         Obstacle::Stale(self.tail.0.load(Ordering::Relaxed))
+    }
+
+    /// 'Closed', after a second look at the mark, which is for what `close` released with it: so a thread that was told
+    /// 'closed' by a push is not told 'empty' by a pop.
+    #[cold]
+    fn seen_closed(&self) -> Obstacle {
+        let _ = self.is_closed();
+        Obstacle::Closed
     }
 
     /// Takes the oldest value.
@@ -229,6 +238,13 @@ impl<T, S: Storage<T>> Ring<T, S> {
     /// No allocation; one compare-exchange and one store. Non-blocking: it retries only after another pop succeeded.
     #[inline]
     pub fn pop(&self) -> Result<T, PopError> {
+        self.take()
+    }
+
+    /// [`pop`](Self::pop) for whoever wants another error, for example the difference between 'empty' and 'held'. Made
+    /// where it is found: to convert the result would be to copy the value.
+    #[inline]
+    pub(crate) fn take<E: From<Miss>>(&self) -> Result<T, E> {
         let shape = S::shape(self.shape);
         let mut head = self.head.0.load(Ordering::Relaxed);
         loop {
@@ -266,10 +282,10 @@ impl<T, S: Storage<T>> Ring<T, S> {
     /// Where to look next when the slot at `head` with this stamp has no value to give, or why not to.
     #[cold]
     #[inline(never)]
-    fn why_not_full(&self, head: usize, stamp: usize) -> Result<usize, PopError> {
+    fn why_not_full(&self, head: usize, stamp: usize) -> Result<usize, Miss> {
         let shape = self.shape;
         if shape.is_marked(head) {
-            return Err(PopError::Empty);
+            return Err(Miss::Held);
         }
         if stamp == shape.stamp(head) | HOLE {
             return Ok(self.step_over(head));
@@ -279,7 +295,7 @@ impl<T, S: Storage<T>> Ring<T, S> {
             // cannot be past this slot, so `head` is not old.
             let drained =
                 self.closing.load(Ordering::Relaxed) && self.tail.0.load(Ordering::Relaxed) == head | shape.mark;
-            return Err(if drained { PopError::Closed } else { PopError::Empty });
+            return Err(if drained { Miss::Closed } else { Miss::Empty });
         }
         // Another consumer was here: our head is old.
         look_again();
@@ -290,7 +306,9 @@ impl<T, S: Storage<T>> Ring<T, S> {
     #[cold]
     fn step_over(&self, head: usize) -> usize {
         let next = self.shape.next(head);
-        // AcqRel as in `pop`: this frees a slot as well.
+        // AcqRel as in `pop`: this frees a slot as well. It needs no Acquire look at the stamp: there is no value to read,
+        // and that the last one has left was seen by the hole's producer before it claimed the tail, which the slot's next
+        // producer claims after it.
         match self.head.0.compare_exchange_weak(head, next, Ordering::AcqRel, Ordering::Relaxed) {
             Ok(_) => {
                 self.release(&self.slots.slots()[self.shape.index(head)], head);
@@ -347,10 +365,12 @@ impl<T, S: Storage<T>> Ring<T, S> {
 
     /// Whether [`close`](Self::close) was called.
     pub fn is_closed(&self) -> bool {
-        self.shape.is_marked(self.tail.0.load(Ordering::Relaxed))
+        // Acquire pairs with the read-modify-write in `close`: a pop that follows finds `closing` set.
+        self.shape.is_marked(self.tail.0.load(Ordering::Acquire))
     }
 
-    /// How many values are inside, counting those being put in and taken out; exact when nobody does either.
+    /// How many values are inside, counting those being put in and taken out, and holes that a [batch](Self::push_batch)
+    /// left; exact when nobody puts in or takes out.
     pub fn len(&self) -> usize {
         let head = self.shape.unmarked(self.head.0.load(Ordering::Relaxed));
         let tail = self.shape.unmarked(self.tail.0.load(Ordering::Relaxed));
@@ -363,7 +383,8 @@ impl<T, S: Storage<T>> Ring<T, S> {
     }
 
     /// How many slots producers have claimed since the beginning: one for each push that succeeded, and one for each hole
-    /// that a [batch](Self::push_batch) left. Counts at least half a machine word before it wraps.
+    /// that a [batch](Self::push_batch) left. It goes at least through an eighth of the machine word's range, and then
+    /// starts at 0 again.
     pub fn pushed(&self) -> usize {
         // Acquire pairs with the AcqRel of the claim in `try_push`: what was done before a push that is counted is seen.
         self.shape.count(self.shape.unmarked(self.tail.0.load(Ordering::Acquire)))
@@ -381,8 +402,8 @@ impl<T, S: Storage<T>> Ring<T, S> {
     pub fn would_accept(&self) -> bool {
         let tail = self.tail.0.load(Ordering::Relaxed);
         let stamp = self.slots.slots()[self.shape.index(tail)].stamp.load(Ordering::Relaxed);
-        // A stamp of any other lap means that the tail we read is old, and that somebody has just found room.
-        self.shape.is_marked(tail) || stamp != self.shape.stamp(tail).wrapping_sub(self.shape.one_lap()) | FULL
+        // A stamp of a later lap means that the tail we read is old, and that somebody has just found room.
+        self.shape.is_marked(tail) || !self.shape.is_a_lap_behind(stamp, tail)
     }
 
     /// Whether [`len`](Self::len) is 0.

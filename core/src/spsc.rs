@@ -219,8 +219,8 @@ impl<T, S: Storage<T>> Spsc<T, S> {
 impl<T, S: Storage<T>> Drop for Spsc<T, S> {
     fn drop(&mut self) {
         for slot in self.slots.slots() {
-            // Acquire pairs with the Release store of the stamp in `Producer::push`.
-            if slot.stamp.load(Ordering::Acquire) == FULL {
+            // Relaxed: who drops the queue comes after all that was done with it.
+            if slot.stamp.load(Ordering::Relaxed) == FULL {
                 // SAFETY: FULL says that a push put a value in and that no pop took it out; both ends are gone, for they
                 // hold the queue.
                 drop(unsafe { slot.take() });

@@ -1,6 +1,7 @@
 //! The dead letter queue: order, overwriting, and that every letter is accounted for.
 
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -106,6 +107,96 @@ fn under_pushes_and_takes_by_many_every_letter_is_taken_once_or_counted() {
     assert_eq!(distinct.len(), taken.len(), "no letter was taken twice");
     assert_eq!(QUEUE.pushed(), 2 * EACH as usize);
     assert_eq!(taken.len() + QUEUE.overwritten(), QUEUE.pushed(), "none was lost uncounted");
+}
+
+#[test]
+fn a_look_leaves_letters_their_reasons_and_attempts_where_they_are() {
+    let queue = StaticDeadLetterQueue::<_, 3>::new();
+    assert_eq!((queue.peek(), queue.inspect(9, |_| panic!("there is none"))), (None, 0));
+    let letters = [(Reason::Overflow, 0), (Reason::Shutdown, u16::MAX)].map(|(reason, attempts)| DeadLetter {
+        event: attempts,
+        reason,
+        attempts,
+    });
+    letters.iter().for_each(|letter| queue.push(letter.clone()));
+    for _ in 0..2 {
+        assert_eq!(queue.peek(), Some(letters[0].clone()));
+        let mut seen = Vec::new();
+        assert_eq!(queue.inspect(9, |letter| seen.push(letter.clone())), 2);
+        assert_eq!((seen, queue.inspect(1, |_| ()), queue.inspect(0, |_| ())), (letters.to_vec(), 1, 0));
+    }
+    assert_eq!((queue.len(), queue.pushed(), queue.overwritten()), (2, 2, 0));
+    assert_eq!(queue.drain().collect::<Vec<_>>(), letters);
+}
+
+#[test]
+fn a_push_to_a_full_queue_somebody_looks_at_loses_the_new_letter_and_counts_it() {
+    let queue = StaticDeadLetterQueue::<_, 2>::new();
+    queue.push(letter(1));
+    let seen = queue.inspect(9, |seen| {
+        queue.push(letter(seen.event + 10));
+        assert_eq!((queue.take(), queue.peek()), (None, None), "who looks keeps others off");
+    });
+    assert_eq!((seen, queue.pushed(), queue.overwritten()), (2, 3, 1));
+    assert_eq!(queue.drain().map(|letter| letter.event).collect::<Vec<_>>(), [1, 11]);
+}
+
+#[test]
+fn a_panic_while_looking_leaves_the_queue_usable() {
+    let queue = StaticDeadLetterQueue::<_, 2>::new();
+    (0..2).for_each(|number| queue.push(letter(number)));
+    let look = || queue.inspect(2, |letter| assert_ne!(letter.event, 1, "looked at the second"));
+    assert!(catch_unwind(AssertUnwindSafe(look)).is_err());
+    queue.push(letter(2));
+    assert_eq!((queue.overwritten(), queue.peek()), (1, Some(letter(1))));
+    assert_eq!(queue.drain().map(|letter| letter.event).collect::<Vec<_>>(), [1, 2]);
+}
+
+#[test]
+fn under_looks_pushes_and_takes_by_many_every_letter_is_taken_once_or_counted() {
+    const EACH: u64 = 10_000;
+    let queue = StaticDeadLetterQueue::<Box<u64>, 4>::new();
+    let pushing = AtomicBool::new(true);
+    let mut taken: Vec<u64> = thread::scope(|scope| {
+        let lookers = [0, 1].map(|way| {
+            let (queue, pushing) = (&queue, &pushing);
+            scope.spawn(move || {
+                while pushing.load(Ordering::Relaxed) {
+                    if way == 0 {
+                        assert!(queue.peek().is_none_or(|letter| *letter.event < 2 * EACH && letter.attempts == 3));
+                    } else {
+                        let mut last = [None, None];
+                        queue.inspect(4, |letter| {
+                            let before = &mut last[usize::from(*letter.event >= EACH)];
+                            assert!(*before < Some(*letter.event), "a pusher's letters are in order");
+                            *before = Some(*letter.event);
+                        });
+                    }
+                    thread::yield_now();
+                }
+            })
+        });
+        let taker = scope.spawn(|| {
+            let mut taken = Vec::new();
+            while pushing.load(Ordering::Relaxed) {
+                taken.extend(queue.take().map(|letter| *letter.event));
+            }
+            taken
+        });
+        let pushers = [0, EACH].map(|first| {
+            let queue = &queue;
+            scope.spawn(move || (first..first + EACH).for_each(|number| queue.push(letter(Box::new(number)))))
+        });
+        pushers.into_iter().for_each(|pusher| pusher.join().unwrap());
+        pushing.store(false, Ordering::Relaxed);
+        lookers.into_iter().for_each(|looker| looker.join().unwrap());
+        taker.join().unwrap()
+    });
+    taken.extend(queue.drain().map(|letter| *letter.event));
+    let distinct: BTreeSet<_> = taken.iter().collect();
+    assert_eq!(distinct.len(), taken.len(), "no letter was taken twice");
+    assert_eq!(taken.len() + queue.overwritten(), queue.pushed(), "none was lost uncounted");
+    assert_eq!(queue.pushed(), 2 * EACH as usize);
 }
 
 #[cfg(feature = "alloc")]

@@ -62,3 +62,45 @@ fn two_overwriting_pushers_and_a_taker() {
         settle(queue, taken, 4, &drops);
     });
 }
+
+/// Would catch: a taker that finds nothing although a letter is there, because somebody has just stopped looking at it. (A taker's
+/// patience outlasts more interruptions of who looks than the bound allows.)
+#[test]
+fn a_letter_that_was_looked_at_is_found() {
+    explore("dead_letter: 2 inspects against a take", Some(2), || {
+        let drops = Counted::counter();
+        let queue = Arc::new(Queue::with_capacity(2).unwrap());
+        queue.push(letter(0, &drops));
+        let looker = {
+            let queue = Arc::clone(&queue);
+            loom::thread::spawn(move || queue.inspect(1, |letter| assert_eq!(letter.event.0, 0)))
+        };
+        assert_eq!(queue.inspect(9, |_| ()), 1);
+        let taken: Vec<_> = queue.take().map(|letter| letter.event.0).into_iter().collect();
+        assert_eq!(taken, [0]);
+        looker.join().unwrap();
+        settle(queue, taken, 1, &drops);
+    });
+}
+
+/// Would catch: a push that displaces the letter somebody looks at, or loses a letter uncounted because it may not.
+#[test]
+fn a_push_displaces_nothing_that_is_looked_at() {
+    explore("dead_letter: 1 pusher, 1 inspect, 1 taker, capacity 1", Some(2), || {
+        let drops = Counted::counter();
+        let queue = Arc::new(Queue::with_capacity(1).unwrap());
+        queue.push(letter(0, &drops));
+        let pusher = {
+            let (queue, drops) = (Arc::clone(&queue), Arc::clone(&drops));
+            loom::thread::spawn(move || queue.push(letter(1, &drops)))
+        };
+        let looker = {
+            let queue = Arc::clone(&queue);
+            loom::thread::spawn(move || queue.inspect(1, |letter| assert!(letter.event.0 < 2)))
+        };
+        let taken = queue.take().map(|letter| letter.event.0).into_iter().collect();
+        pusher.join().unwrap();
+        looker.join().unwrap();
+        settle(queue, taken, 2, &drops);
+    });
+}

@@ -61,3 +61,52 @@ fn guarded(stripes: usize) {
         (entered, entered, 2 - entered)
     );
 }
+
+/// Would catch: who leaves without an atomic addition, and does not pass on what was done inside.
+#[test]
+fn who_leaves_alone_is_seen_out() {
+    explore("gate: 2 emitters that leave alone against close, 2 stripes", Some(3), || {
+        let shared = Arc::new(Guarded { gate: Gate::new(), inside: UnsafeCell::new(7) });
+        let emitter = {
+            let shared = shared.clone();
+            loom::thread::spawn(move || {
+                if let Some(pass) = shared.gate.enter(1) {
+                    // SAFETY: the closer writes only when nobody is inside.
+                    assert_eq!(shared.inside.with(|value| unsafe { *value }), 7);
+                    pass.leave_alone(0);
+                }
+            })
+        };
+        shared.gate.enter(0).unwrap().leave_alone(0);
+        shared.gate.close();
+        if shared.gate.is_quiet() {
+            // SAFETY: the gate is closed and quiet.
+            shared.inside.with_mut(|value| unsafe { *value = 0 });
+        }
+        emitter.join().unwrap();
+        assert!(shared.gate.is_quiet());
+    });
+}
+
+/// Would catch: books read exits first that count an exit and not its entry, or somebody turned away and not his coming.
+#[test]
+fn the_books_never_show_more_exits_than_entries() {
+    explore("gate: 2 emitters and the close, read by the books", Some(3), || {
+        let gate: Arc<Gate<1, 1>> = Arc::new(Gate::new());
+        let emitters = [(); 2].map(|()| {
+            let gate = gate.clone();
+            loom::thread::spawn(move || {
+                if let Some(pass) = gate.enter(0) {
+                    pass.leave(0);
+                }
+            })
+        });
+        let left = gate.left(0);
+        let entered = gate.entered();
+        assert!(left <= entered && entered <= 2, "{left} out of {entered}");
+        gate.close();
+        assert!(gate.entered() <= 2, "more were turned away than came");
+        emitters.into_iter().for_each(|thread| thread.join().unwrap());
+        assert_eq!(gate.entered(), gate.left(0));
+    });
+}

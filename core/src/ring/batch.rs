@@ -1,7 +1,7 @@
 //! Several values with one claim.
 
 use super::shape::{FULL, HOLE};
-use super::{BatchError, Obstacle, PopError, Ring, Slot, Storage};
+use super::{BatchError, Miss, Obstacle, PopError, Ring, Slot, Storage};
 use crate::sync::Ordering;
 
 /// How many slots one compare-exchange claims at most. Measured: from 16 on, the claim no longer shows; with 64 the first
@@ -14,7 +14,8 @@ impl<T, S: Storage<T>> Ring<T, S> {
     /// Up to 16 values at a time lie side by side in the ring, other producers' values come between such runs.
     ///
     /// An iterator that panics, or that ends before its [`len`](ExactSizeIterator::len), leaves the slots it was given
-    /// empty: consumers step over them. What it had given before is in the ring.
+    /// empty: consumers step over them. What it had given before is in the ring. A pop that finds nothing but such holes
+    /// frees their slots although it says [`Empty`](PopError::Empty).
     ///
     /// # Errors
     ///
@@ -38,8 +39,13 @@ impl<T, S: Storage<T>> Ring<T, S> {
     /// ```
     pub fn push_batch(&self, values: &mut impl ExactSizeIterator<Item = T>) -> Result<usize, BatchError> {
         let mut pushed = 0;
-        while values.len() > 0 {
-            let mut run = match self.claim_free(values.len().min(RUN)) {
+        loop {
+            // Asked once for each run: what an iterator says of itself may change.
+            let most = values.len().min(RUN);
+            if most == 0 {
+                break;
+            }
+            let mut run = match self.claim_free(most) {
                 Ok(run) => run,
                 Err(Obstacle::Closed) => return Err(BatchError::Closed { pushed }),
                 Err(_) => return Err(BatchError::Full { pushed }),
@@ -76,19 +82,19 @@ impl<T, S: Storage<T>> Ring<T, S> {
                         each(value);
                     }
                 }
-                Err(error) if taken == 0 => return Err(error),
+                Err(miss) if taken == 0 => return Err(miss.into()),
                 Err(_) => break,
             }
         }
         Ok(taken)
     }
 
-    /// How many slots from `position` on, at most `most`, have the stamp that `flag` makes of their lap.
+    /// How many slots from `position` on, at most `most` and the capacity, have the stamp that `flag` makes of their lap.
     #[inline]
     fn run_of(&self, position: usize, flag: usize, most: usize) -> usize {
         let (mut run, mut next) = (0, position);
-        // Acquire pairs with the Release stores of the stamp, as in `try_push` and `pop`. The stamp of a slot that was
-        // counted a lap before in this very loop does not match: the run never exceeds the capacity.
+        let most = most.min(self.capacity());
+        // Acquire pairs with the Release stores of the stamp, as in `try_push` and `pop`.
         while run < most && self.slot(next).stamp.load(Ordering::Acquire) == self.shape.stamp(next) | flag {
             next = self.shape.next(next);
             run += 1;
@@ -122,7 +128,7 @@ impl<T, S: Storage<T>> Ring<T, S> {
 
     /// Claims slots that hold values, at least one and at most `most`.
     #[inline]
-    fn claim_full(&self, most: usize) -> Result<FullRun<'_, T, S>, PopError> {
+    fn claim_full(&self, most: usize) -> Result<FullRun<'_, T, S>, Miss> {
         let mut head = self.head.0.load(Ordering::Relaxed);
         loop {
             let left = self.run_of(head, FULL, most);

@@ -100,6 +100,25 @@ impl fmt::Display for PopError {
 
 impl core::error::Error for PopError {}
 
+/// Why there is nothing to take. A [`PopError`] does not tell who waits that another thread looks at the values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Miss {
+    Empty,
+    /// Another thread inspects the ring.
+    Held,
+    Closed,
+}
+
+impl From<Miss> for PopError {
+    #[inline(always)]
+    fn from(miss: Miss) -> Self {
+        match miss {
+            Miss::Empty | Miss::Held => Self::Empty,
+            Miss::Closed => Self::Closed,
+        }
+    }
+}
+
 /// A capacity that no ring can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CapacityError {

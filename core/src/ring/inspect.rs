@@ -1,7 +1,7 @@
 //! Looking at what is inside without taking it.
 
 use super::shape::{FULL, HOLE};
-use super::{PopError, Ring, Storage};
+use super::{Miss, PopError, Ring, Storage};
 use crate::sync::{Ordering, look_again};
 
 impl<T, S: Storage<T>> Ring<T, S> {
@@ -31,7 +31,15 @@ impl<T, S: Storage<T>> Ring<T, S> {
     /// assert_eq!(ring.inspect(2, |value| seen += value), Ok(2));
     /// assert_eq!((seen, ring.len()), (3, 3));
     /// ```
-    pub fn inspect(&self, max: usize, mut look: impl FnMut(&T)) -> Result<usize, PopError>
+    pub fn inspect(&self, max: usize, look: impl FnMut(&T)) -> Result<usize, PopError>
+    where
+        T: Sync,
+    {
+        Ok(self.look(max, look)?)
+    }
+
+    /// [`inspect`](Self::inspect), with the difference between 'empty' and 'held'.
+    pub(crate) fn look(&self, max: usize, mut look: impl FnMut(&T)) -> Result<usize, Miss>
     where
         T: Sync,
     {
@@ -60,7 +68,7 @@ impl<T, S: Storage<T>> Ring<T, S> {
     }
 
     /// Marks the head, so that nobody takes anything, if there is something to take.
-    fn hold(&self) -> Result<Held<'_, T, S>, PopError> {
+    fn hold(&self) -> Result<Held<'_, T, S>, Miss> {
         let shape = self.shape;
         let mut head = self.head.0.load(Ordering::Relaxed);
         loop {

@@ -42,8 +42,9 @@ impl<T> Slot<T> {
     /// it again before the next [`write`](Self::write).
     #[inline(always)]
     pub(crate) unsafe fn take(&self) -> T {
-        self.value.with(|place| {
-            // SAFETY: nobody changes the value meanwhile, says the caller.
+        // As one who writes, so that the models report anybody who still looks at what leaves.
+        self.value.with_mut(|place| {
+            // SAFETY: nobody else uses the value meanwhile, says the caller.
             let place = unsafe { &*place };
             // SAFETY: the slot holds a value, says the caller, and nobody reads it again.
             unsafe { place.assume_init_read() }

@@ -90,7 +90,8 @@ impl<T, Q: Held<T>> Consumer<T, Q> {
         queue.slot(head).stamp.load(Ordering::Relaxed) == FULL || queue.finished.load(Ordering::Relaxed)
     }
 
-    /// How many values are inside; at least that many, for the producer may be putting some in.
+    /// How many values are inside: a figure to watch. One that the producer has just put in may count a moment before a pop
+    /// finds it.
     pub fn len(&self) -> usize {
         self.queue.queue().len()
     }

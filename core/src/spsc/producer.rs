@@ -6,7 +6,32 @@ use core::marker::PhantomData;
 use super::{BatchError, EMPTY, FULL, Held, Moving, PushError, Spsc, Storage};
 use crate::sync::Ordering;
 
-/// The only end that puts values in. Dropping it closes the queue: the consumer takes what is left and then learns it.
+/// The only end that puts values in. Dropping it closes the queue: the consumer takes what is left and then learns it; one
+/// that sleeps must be woken after the drop, as after a push.
+///
+/// Two threads cannot push at once, for a push needs the producer to itself:
+///
+/// ```
+/// let queue = nervebus_core::spsc::StaticSpsc::<u8, 4>::new();
+/// let (mut producer, _consumer) = queue.split().unwrap();
+/// producer.push(1).unwrap();
+/// ```
+///
+/// A shared producer does not do, and there is no second one:
+///
+/// ```compile_fail,E0596
+/// let queue = nervebus_core::spsc::StaticSpsc::<u8, 4>::new();
+/// let (producer, _consumer) = queue.split().unwrap();
+/// let shared = &producer;
+/// shared.push(1).unwrap();
+/// ```
+///
+/// ```compile_fail,E0599
+/// let queue = nervebus_core::spsc::StaticSpsc::<u8, 4>::new();
+/// let (mut producer, _consumer) = queue.split().unwrap();
+/// let mut second = producer.clone();
+/// producer.push(1).unwrap();
+/// ```
 pub struct Producer<T, Q: Held<T>> {
     queue: Q,
     marker: PhantomData<T>,
@@ -93,7 +118,7 @@ impl<T, Q: Held<T>> Producer<T, Q> {
         self.queue.queue().announced.0.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// How many values are inside; at most that many, for the consumer may be taking some.
+    /// How many values are inside; the consumer may be taking some.
     pub fn len(&self) -> usize {
         self.queue.queue().len()
     }
@@ -103,7 +128,8 @@ impl<T, Q: Held<T>> Producer<T, Q> {
         self.len() == 0
     }
 
-    /// How many pushes will succeed at least, while the consumer is there.
+    /// How many slots wait for a value: a figure to watch. A slot that the consumer has just left may count a moment before
+    /// a push can use it.
     pub fn free_slots(&self) -> usize {
         self.queue.queue().free_slots()
     }
