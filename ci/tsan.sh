@@ -12,8 +12,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # Flags meant for another build would come on top of ours.
 unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_RUSTFLAGS
 
+# shellcheck source=ci/debian_compiler.sh
+source ci/debian_compiler.sh
+
 target=x86_64-unknown-linux-gnu
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/nervebus/rustc-web
 core_tests=(ring spsc stress wait dead_letter gate table snapshot)
 
 skip() {
@@ -23,38 +25,6 @@ skip() {
     fi
     printf 'notice: %s; SKIPPED: no data race was looked for\n' "$1"
     exit 0
-}
-
-# Sets 'debian' to the root of the newest unpacked compiler; fetches one if there is none. Keep in step with
-# ci/bare_metal.sh, which uses the same folder, one for each version.
-find_debian_compiler() {
-    debian=$(find "$cache" -mindepth 2 -maxdepth 2 -name root -not -path '*.part/*' 2>/dev/null | sort --version-sort | tail -n 1)
-    [[ -z $debian ]] || return 0
-    command -v apt-get >/dev/null && command -v dpkg >/dev/null || return
-    fetch_debian_compiler || return
-    debian=$cache/$version/root
-}
-
-# Downloads the compiler and unpacks it; all or nothing. Sets 'version'.
-fetch_debian_compiler() {
-    local release packages package into
-    [[ $(id -u) -ne 0 ]] || apt-get --quiet --quiet update || true
-    version=$(apt-cache policy rustc-web 2>/dev/null | sed -n 's/^ *Candidate: //p')
-    [[ -n $version && $version != "(none)" ]] || return
-    release=$(sed 's/^\([0-9]*\.[0-9]*\).*/\1/' <<<"$version")
-    mapfile -t packages < <(apt-cache depends "libstd-rust-web-$release" | sed -n 's/^ *Depends: \(libllvm.*\)/\1/p')
-    into=$cache/$version
-    echo "fetching Debian's rustc-web $version into $cache"
-    rm -rf "$into.part" && mkdir -p "$into.part/debs" || return
-    (
-        cd "$into.part/debs" &&
-            apt-get --quiet --quiet --option APT::Sandbox::User=root download "${packages[@]}" "rustc-web=$version" \
-                "libstd-rust-web-dev=$version" "libstd-rust-web-$release=$version" "rust-web-src=$version"
-    ) || return
-    for package in "$into.part"/debs/*.deb; do
-        dpkg --extract "$package" "$into.part/root" || return
-    done
-    rm -rf "$into.part/debs" "$into" && mv "$into.part" "$into"
 }
 
 # Lends the nightly toolchain's runtime to Debian's compiler, in a sysroot of links beside it, and sets what cargo must

@@ -259,7 +259,8 @@ impl<E, H, const TOPICS: usize, const HANDLERS: usize, const QUEUE: usize, const
     /// # Errors
     ///
     /// [`EmitError::Full`] when the queue has no room, [`EmitError::Closed`] after [`close`](Self::close), and
-    /// [`EmitError::UnknownTopic`] for a topic of another bus. Each gives the payload back, and counts as refused.
+    /// [`EmitError::UnknownTopic`] for a number that no topic of this bus has. Each gives the payload back, and counts as
+    /// refused. A [`TopicId`] of another bus is a number: one that is small enough means another topic here.
     ///
     /// # Cost
     ///

@@ -80,7 +80,8 @@ pub type BoxedDeadLetterQueue<T> = DeadLetterQueue<T, alloc::boxed::Box<[Slot<De
 /// A bounded queue of dead letters that keeps the newest ones and counts those it loses.
 ///
 /// Any number of threads may push, take and look. When the queue is full, a push displaces the oldest letter. At any quiet
-/// moment, `pushed() = letters taken + overwritten() + len()`.
+/// moment, `pushed() = letters taken + overwritten() + len()`. Only a letter whose `Drop` panics when it is displaced breaks
+/// that: it takes the new letter along, which then counts as pushed and nothing else.
 ///
 /// # Cost
 ///

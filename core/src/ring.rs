@@ -56,7 +56,7 @@ pub type BoxedRing<T> = Ring<T, alloc::boxed::Box<[Slot<T>]>>;
 ///
 /// Values leave in the order in which their slots were claimed. When the ring is full, [`try_push`](Self::try_push)
 /// gives the value back; after [`close`](Self::close), pushes are refused and what is inside can still be popped.
-/// Dropping a ring drops what it still holds, each value once.
+/// Dropping a ring drops what it still holds, each value once, even when the `Drop` of one of them panics.
 ///
 /// Where there is one producer and one consumer, [`Spsc`](crate::spsc::Spsc) does the same several times faster.
 ///
@@ -126,7 +126,7 @@ impl<T> BoxedRing<T> {
     ///
     /// # Cost
     ///
-    /// One allocation, the only one in the ring's life.
+    /// One allocation, the only one in the ring's life. Where there is no memory for it, it fails as a `Vec` does.
     ///
     /// ```
     /// use nervebus_core::ring::BoxedRing;
@@ -322,9 +322,13 @@ impl<T, S: Storage<T>> Ring<T, S> {
     ///
     /// # Errors
     ///
-    /// [`PushError::Closed`] when the ring is closed. [`PushError::Full`] only when a thread that was stopped in the
-    /// middle of its own push or pop blocks the slot: this one gives up after a bounded number of looks rather than
-    /// wait for it.
+    /// [`PushError::Closed`] when the ring is closed. [`PushError::Full`] only when somebody in the middle of a push, a
+    /// pop, a batch or a look inside blocks the slot, be it a thread that was stopped there or the caller itself: this
+    /// call gives up after a bounded number of looks rather than wait.
+    ///
+    /// # Panics
+    ///
+    /// Not by itself. When `displaced` panics, the new value is dropped.
     ///
     /// # Cost
     ///
@@ -369,8 +373,9 @@ impl<T, S: Storage<T>> Ring<T, S> {
         self.shape.is_marked(self.tail.0.load(Ordering::Acquire))
     }
 
-    /// How many values are inside, counting those being put in and taken out, and holes that a [batch](Self::push_batch)
-    /// left; exact when nobody puts in or takes out.
+    /// How many values are inside, counting those being put in, not those being taken out. Holes that a
+    /// [batch](Self::push_batch) left count as values until a consumer has stepped over them; without them it is exact
+    /// when nobody puts in or takes out.
     pub fn len(&self) -> usize {
         let head = self.shape.unmarked(self.head.0.load(Ordering::Relaxed));
         let tail = self.shape.unmarked(self.tail.0.load(Ordering::Relaxed));
@@ -411,7 +416,8 @@ impl<T, S: Storage<T>> Ring<T, S> {
         self.len() == 0
     }
 
-    /// How many pushes would succeed now if nobody else pushed or popped.
+    /// The capacity less [`len`](Self::len): how many pushes would succeed now if the ring is open, and nobody is in the
+    /// middle of a push or a pop.
     pub fn free_slots(&self) -> usize {
         self.capacity() - self.len()
     }
@@ -466,7 +472,18 @@ enum Obstacle {
 
 impl<T, S: Storage<T>> Drop for Ring<T, S> {
     fn drop(&mut self) {
-        while self.pop().is_ok() {}
+        // Once more when the `Drop` of a value panics, for those behind it.
+        let rest = Rest(self);
+        while rest.0.pop().is_ok() {}
+    }
+}
+
+/// Drops what is left in a ring.
+struct Rest<'a, T, S: Storage<T>>(&'a Ring<T, S>);
+
+impl<T, S: Storage<T>> Drop for Rest<'_, T, S> {
+    fn drop(&mut self) {
+        while self.0.pop().is_ok() {}
     }
 }
 

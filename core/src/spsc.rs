@@ -51,12 +51,14 @@ pub type BoxedSpsc<T> = Spsc<T, alloc::boxed::Box<[Slot<T>]>>;
 /// A bounded queue of `T` for one [`Producer`] and one [`Consumer`].
 ///
 /// Dropping the producer closes the queue for the consumer, once it has taken what is inside; dropping the consumer
-/// closes it for the producer. Dropping the queue drops what it still holds, each value once.
+/// closes it for the producer. Dropping the queue drops what it still holds, each value once, even when the `Drop` of one
+/// of them panics.
 ///
 /// # Cost
 ///
-/// No allocation after construction. Push and pop are two loads and two stores, wait-free on every target. A side that
-/// sleeps must be woken, and that does need an atomic read-modify-write: see [`Producer::announce`].
+/// No allocation after construction. Push and pop are two loads and two stores, wait-free on every target. A
+/// consumer that sleeps must be woken, and that does need an atomic read-modify-write: see [`Producer::announce`]. A
+/// producer that waits for room polls.
 pub struct Spsc<T, S: Storage<T>> {
     /// Where the next value goes; written and, other than for [`len`](Self::len), read by the producer alone.
     tail: Padded<AtomicUsize>,
@@ -123,7 +125,7 @@ impl<T> BoxedSpsc<T> {
     ///
     /// # Cost
     ///
-    /// One allocation, the only one in the queue's life.
+    /// One allocation, the only one in the queue's life. Where there is no memory for it, it fails as a `Vec` does.
     pub fn with_capacity(capacity: usize) -> Result<Self, CapacityError> {
         if capacity == 0 || capacity > MAX_CAPACITY {
             return Err(CapacityError { capacity });
@@ -218,14 +220,32 @@ impl<T, S: Storage<T>> Spsc<T, S> {
 
 impl<T, S: Storage<T>> Drop for Spsc<T, S> {
     fn drop(&mut self) {
-        for slot in self.slots.slots() {
-            // Relaxed: who drops the queue comes after all that was done with it.
+        // Once more when the `Drop` of a value panics, for those behind it.
+        let rest = Rest(self);
+        rest.empty();
+    }
+}
+
+/// Drops what is left in a queue that has lost both ends, for they hold it.
+struct Rest<'a, T, S: Storage<T>>(&'a Spsc<T, S>);
+
+impl<T, S: Storage<T>> Rest<'_, T, S> {
+    fn empty(&self) {
+        for slot in self.0.slots.slots() {
+            // Relaxed, here and below: who drops the queue comes after all that was done with it.
             if slot.stamp.load(Ordering::Relaxed) == FULL {
-                // SAFETY: FULL says that a push put a value in and that no pop took it out; both ends are gone, for they
-                // hold the queue.
+                slot.stamp.store(EMPTY, Ordering::Relaxed);
+                // SAFETY: FULL said that a push put a value in and that no pop took it out. Nobody else is there, and the
+                // store above keeps this from being done twice.
                 drop(unsafe { slot.take() });
             }
         }
+    }
+}
+
+impl<T, S: Storage<T>> Drop for Rest<'_, T, S> {
+    fn drop(&mut self) {
+        self.empty();
     }
 }
 

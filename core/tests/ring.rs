@@ -482,3 +482,22 @@ proptest! {
         }
     }
 }
+
+/// Counts its drops, and panics in the first.
+struct Fragile(Rc<std::cell::Cell<usize>>);
+
+impl Drop for Fragile {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() + 1);
+        assert!(self.0.get() > 1, "the first one breaks");
+    }
+}
+
+#[test]
+fn a_value_whose_drop_panics_does_not_keep_the_others_from_being_dropped() {
+    let drops = Rc::default();
+    let ring = ring(4);
+    assert!((0..4).all(|_| ring.try_push(Fragile(Rc::clone(&drops))).is_ok()));
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(ring))).is_err());
+    assert_eq!(drops.get(), 4);
+}

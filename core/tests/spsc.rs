@@ -4,6 +4,8 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use nervebus_core::ring::{BatchError, CapacityError, MAX_CAPACITY, PopError, PushError};
 use nervebus_core::spsc::{BoxedSpsc, Consumer, Producer, StaticSpsc};
@@ -270,4 +272,48 @@ proptest! {
         prop_assert_eq!(rest(&mut consumer), Vec::from(model));
         prop_assert_eq!(consumer.pop(), Err(PopError::Closed));
     }
+}
+
+/// Counts its drops, and panics in the first.
+struct Fragile(Arc<AtomicUsize>);
+
+impl Drop for Fragile {
+    fn drop(&mut self) {
+        assert!(self.0.fetch_add(1, Ordering::Relaxed) > 0, "the first one breaks");
+    }
+}
+
+#[test]
+fn a_value_whose_drop_panics_does_not_keep_the_others_from_being_dropped() {
+    let drops = Arc::default();
+    let queue = StaticSpsc::<_, 4>::new();
+    let (mut producer, consumer) = queue.split().unwrap();
+    assert!((0..3).all(|_| producer.push(Fragile(Arc::clone(&drops))).is_ok()));
+    drop((producer, consumer));
+    assert!(catch_unwind(AssertUnwindSafe(|| drop(queue))).is_err());
+    assert_eq!(drops.load(Ordering::Relaxed), 3);
+}
+
+#[test]
+fn the_length_of_an_empty_queue_is_never_that_of_a_full_one() {
+    let queue = StaticSpsc::<u32, 3>::new();
+    let (mut producer, mut consumer) = queue.split().unwrap();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            for number in 0..100_000 {
+                while producer.push(number).is_err() {
+                    thread::yield_now();
+                }
+                // One at a time, so that there are never more than two.
+                while !producer.is_empty() && !producer.is_closed() {
+                    thread::yield_now();
+                }
+            }
+        });
+        let mut seen = 0;
+        while seen < 100_000 {
+            assert!(consumer.len() < 3, "there is one at most");
+            seen += u32::from(consumer.pop().is_ok());
+        }
+    });
 }

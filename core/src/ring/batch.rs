@@ -63,6 +63,7 @@ impl<T, S: Storage<T>> Ring<T, S> {
     ///
     /// `each` is for taking values away, not for working on them: up to 15 more slots are claimed while it runs, which
     /// producers see as taken and other consumers do not see. When it panics, the values of those slots are dropped.
+    /// What is pushed meanwhile is taken as well, so with a `max` without bound it ends only when producers pause.
     ///
     /// # Errors
     ///

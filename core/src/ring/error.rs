@@ -64,6 +64,12 @@ impl BatchError {
         }
     }
 
+    /// Whether the ring had no free slot.
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        matches!(self, Self::Full { .. })
+    }
+
     /// Whether the ring was closed.
     #[must_use]
     pub const fn is_closed(&self) -> bool {
