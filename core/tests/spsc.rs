@@ -300,7 +300,7 @@ fn the_length_of_an_empty_queue_is_never_that_of_a_full_one() {
     let (mut producer, mut consumer) = queue.split().unwrap();
     thread::scope(|scope| {
         scope.spawn(move || {
-            for number in 0..100_000 {
+            for number in 0..10_000 {
                 while producer.push(number).is_err() {
                     thread::yield_now();
                 }
@@ -311,7 +311,7 @@ fn the_length_of_an_empty_queue_is_never_that_of_a_full_one() {
             }
         });
         let mut seen = 0;
-        while seen < 100_000 {
+        while seen < 10_000 {
             assert!(consumer.len() < 3, "there is one at most");
             seen += u32::from(consumer.pop().is_ok());
         }
