@@ -144,6 +144,9 @@ pub struct Event<E> {
 /// each event a pop, two atomic steps for the table, a look at each subscription, and the handlers. Nothing allocates.
 /// Memory: all of it in place; the table takes three times the space of its subscriptions.
 ///
+/// Subscribing asks for `H: Clone`, since a change copies the table; a bus in a `static` needs `E: Send` and handlers that
+/// are `Send + Sync`, as `fn` pointers and plain enums are.
+///
 /// On targets that cannot compare and swap, each atomic step turns interrupts off for a few instructions.
 ///
 /// # Examples
@@ -169,7 +172,8 @@ impl<E, H, const TOPICS: usize, const HANDLERS: usize, const QUEUE: usize, const
         /// # Panics
         ///
         /// When a name is not a [topic](crate::Topic::new) or stands twice. In the initialiser of a `static` or a constant
-        /// that is an error of compilation; [`try_new`](Self::try_new) is for names that are known only at run time.
+        /// that is an error of compilation. The message is the name; [`try_new`](Self::try_new) says what is wrong with it,
+        /// and is for names that are known only at run time.
         ///
         /// ```
         /// # use nervebus_core::bus::{Event, StaticBus};
@@ -200,8 +204,8 @@ impl<E, H, const TOPICS: usize, const HANDLERS: usize, const QUEUE: usize, const
         pub const fn new(topics: [&'static str; TOPICS]) -> Self {
             match topics::check(&topics) {
                 Ok(()) => Self::of(topics),
-                Err(TopicsError::Name { .. }) => panic!("a name given to the bus is not a topic"),
-                Err(TopicsError::Twice { .. }) => panic!("a topic stands twice"),
+                Err(TopicsError::Name { error, .. }) => panic!("{}", error.name()),
+                Err(TopicsError::Twice { name, .. }) => panic!("{}", name),
             }
         }
     }

@@ -7,7 +7,7 @@
 /// [`dispatch`](crate::dispatch()), and the handlers behind it are not called.
 ///
 /// References, `fn` pointers and (with `alloc`) `Box` and `Arc` of a handler are handlers themselves. Closures are not:
-/// a blanket implementation for them would shut out every other type. Where there is an allocator, box the handler;
+/// a blanket implementation for them would shut out every other type. Where there is an allocator, put the handler in an `Arc` (a table clones its handlers when it changes);
 /// where there is none, use an enum, a `fn` pointer or `&'static dyn Handler<E, Error = ...>`.
 ///
 /// # Cost

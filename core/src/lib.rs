@@ -7,12 +7,14 @@
 //! |---|---|
 //! | [`Topic`], [`Pattern`], [`Priority`] | checked names, what subscribes to them, and in which order |
 //! | [`Ring`](ring::Ring) | a bounded queue for many producers and consumers, in a `static` or on the heap |
+//! | [`Spsc`](spsc::Spsc) | the same for one producer and one consumer, several times faster |
 //! | [`SubscriptionTable`](table::SubscriptionTable) | copy-on-write list of handlers; readers never wait |
 //! | [`dispatch`](dispatch()) | an event through a route: no allocation, no lock, failures isolated |
 //! | [`Depth`] | how deep dispatches are nested, and where that ends |
 //! | [`DeadLetterQueue`](dead_letter::DeadLetterQueue) | what failed, bounded, every overwrite counted |
 //! | [`StaticBus`](bus::StaticBus) | all of these as one bus in a `static` |
-//! | [`Gate`](gate::Gate), [`Doorbell`](wait::Doorbell) | counting who is inside, and waking who sleeps |
+//! | [`Gate`](gate::Gate), [`Waiter`](wait::Waiter) | counting who is inside, and waking who sleeps |
+//! | [`Inline`](inline::Inline) | a small value of any type, in place behind a trait object |
 //!
 //! # Features
 //!

@@ -126,7 +126,11 @@ impl<T> BoxedRing<T> {
     ///
     /// # Cost
     ///
-    /// One allocation, the only one in the ring's life. Where there is no memory for it, it fails as a `Vec` does.
+    /// One allocation, the only one in the ring's life.
+    ///
+    /// # Panics
+    ///
+    /// Or aborts, as a `Vec` does, where there is no memory for that many slots.
     ///
     /// ```
     /// use nervebus_core::ring::BoxedRing;
@@ -441,7 +445,8 @@ impl<T, S: Storage<T>> Ring<T, S> {
     /// Whether a producer that is about to sleep must look again: a slot was freed, or the ring was closed.
     ///
     /// The mirror image of [`has_arrivals`](Self::has_arrivals), over the head. It may be true a moment before the slot
-    /// is usable, while a consumer is still moving its value out: push again, and yield when it is still full.
+    /// is usable, while a consumer is still moving its value out: push again, and yield when it is still full. A consumer
+    /// that wakes a producer after each pop makes the two take turns; to wake it when half of the ring is free costs less.
     pub fn has_room(&self) -> bool {
         // AcqRel pairs with the claim in `pop`.
         let head = self.shape.unmarked(self.head.0.fetch_or(0, Ordering::AcqRel));

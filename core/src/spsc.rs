@@ -125,7 +125,11 @@ impl<T> BoxedSpsc<T> {
     ///
     /// # Cost
     ///
-    /// One allocation, the only one in the queue's life. Where there is no memory for it, it fails as a `Vec` does.
+    /// One allocation, the only one in the queue's life.
+    ///
+    /// # Panics
+    ///
+    /// Or aborts, as a `Vec` does, where there is no memory for that many slots.
     pub fn with_capacity(capacity: usize) -> Result<Self, CapacityError> {
         if capacity == 0 || capacity > MAX_CAPACITY {
             return Err(CapacityError { capacity });

@@ -32,6 +32,8 @@ pub type RouteCache<H> = ArcCache<HeapRoute<H>>;
 ///
 /// Readers see the route before a change or the route after it, never a mixture.
 ///
+/// A change clones every handler of the route, so handlers must be `Clone`: a `fn` pointer, a reference, an `Arc`, an enum.
+///
 /// Use it as [`StaticTable`] or `HostedTable`.
 ///
 /// # What may still run

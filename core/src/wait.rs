@@ -7,30 +7,57 @@ use crate::sync::{AtomicBool, Ordering, const_fn, spin_loop};
 /// A way to sleep and to be woken.
 ///
 /// [`Spin`] never sleeps and is the one that needs no system. Parking a thread, waking a task, waiting for an interrupt
-/// are a few lines each where threads, tasks and interrupts are; [`Waiter`] makes any of them safe from lost wake-ups.
+/// are a few lines each where threads, tasks and interrupts are; with a [`Waiter`] none of them misses a wake-up.
 ///
 /// # Examples
 ///
-/// A thread that parks:
+/// A thread that parks. It says who it is before it waits for the first time; until then nobody has to wake it. With a
+/// [`Spsc`](crate::spsc::Spsc) the producer announces before it wakes:
 ///
 /// ```
-/// use nervebus_core::wait::Wait;
+/// use nervebus_core::ring::PopError;
+/// use nervebus_core::spsc::BoxedSpsc;
+/// use nervebus_core::wait::{Wait, Waiter};
+/// use std::sync::{Arc, OnceLock};
 /// use std::thread::{self, Thread};
 ///
-/// struct Park(Thread);
+/// #[derive(Default)]
+/// struct Park(OnceLock<Thread>);
 ///
 /// impl Wait for Park {
 ///     fn wait(&self) {
 ///         thread::park();
 ///     }
 ///     fn wake(&self) {
-///         self.0.unpark();
+///         if let Some(thread) = self.0.get() {
+///             thread.unpark();
+///         }
 ///     }
 /// }
 ///
-/// let park = Park(thread::current());
-/// park.wake();
-/// park.wait();    // returns at once: the wake-up came first, and was kept
+/// let consumer = Arc::new(Waiter::<Park>::default());
+/// let (mut sender, mut receiver) = BoxedSpsc::channel(8)?;
+/// let bed = Arc::clone(&consumer);
+/// let thread = thread::spawn(move || {
+///     bed.how().0.get_or_init(thread::current);
+///     let mut sum = 0;
+///     loop {
+///         match receiver.pop() {
+///             Ok(number) => sum += number,
+///             Err(PopError::Empty) => drop(bed.wait_unless(|| receiver.has_arrivals())),
+///             Err(PopError::Closed) => return sum,
+///         }
+///     }
+/// });
+/// for number in 1..=3 {
+///     sender.push(number).unwrap();
+///     sender.announce();
+///     consumer.wake();
+/// }
+/// drop(sender); // announces by itself
+/// consumer.wake();
+/// assert_eq!(thread.join().unwrap(), 6);
+/// # Ok::<(), nervebus_core::ring::CapacityError>(())
 /// ```
 pub trait Wait {
     /// Sleeps. A [`wake`](Self::wake) that began before must not be missed: if it came first, this returns at once. It may
@@ -142,7 +169,8 @@ impl<W: Wait> Waiter<W> {
         idle
     }
 
-    /// Wakes the sleeper if there is one; to be called after the work for it is in place. Returns whether there was.
+    /// Wakes the sleeper if there is one; to be called after the work for it is in place, which for a
+    /// [`Spsc`](crate::spsc::Spsc) includes [`announce`](crate::spsc::Producer::announce). Returns whether there was one.
     #[inline]
     pub fn wake(&self) -> bool {
         let asleep = self.bell.ring();

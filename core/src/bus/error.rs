@@ -111,7 +111,7 @@ impl<H> fmt::Display for SubscribeError<'_, H> {
                 write!(f, "pattern {} matches no topic of this bus", Quoted(pattern.as_str()))
             }
             Self::Full(_) => f.write_str("the bus has no room for another subscription"),
-            Self::Busy(_) => Busy.fmt(f),
+            Self::Busy(_) => f.write_str("another change of the subscriptions is being made"),
         }
     }
 }

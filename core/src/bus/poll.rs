@@ -6,7 +6,7 @@ use super::ledger::Books;
 use super::{AlreadyPolling, Event, StaticBus};
 use crate::dead_letter::StaticDeadLetterQueue;
 use crate::sync::{AtomicBool, AtomicUsize, Ordering};
-use crate::{DeadLetter, Handler, Reason, dispatch};
+use crate::{DeadLetter, Handler, Reason, SubscriptionId, dispatch};
 
 impl<E, H, const TOPICS: usize, const HANDLERS: usize, const QUEUE: usize, const DEAD: usize>
     StaticBus<E, H, TOPICS, HANDLERS, QUEUE, DEAD>
@@ -17,7 +17,8 @@ where
     ///
     /// It takes at most as many events as were queued when it began, so that handlers which emit cannot keep it for
     /// ever; what they emit is for the next poll. It ends earlier at an event that an emitter, stopped in the middle of
-    /// its emit, has not finished putting in.
+    /// its emit, has not finished putting in. What handlers say when they fail is dropped; [`poll_with`](Self::poll_with)
+    /// hands it out.
     ///
     /// # Errors
     ///
@@ -33,9 +34,43 @@ where
     /// For each event: a pop, two atomic steps for the table, a look at each subscription, and the handlers. No
     /// allocation, no waiting.
     pub fn poll(&self) -> Result<usize, AlreadyPolling> {
+        self.poll_with(|_, _, _| ())
+    }
+
+    /// As [`poll`](Self::poll), and calls `on_failure` for each handler that fails, before the next one is called, with
+    /// the event, the subscription and what the handler said.
+    ///
+    /// # Errors
+    ///
+    /// [`AlreadyPolling`], as [`poll`](Self::poll).
+    ///
+    /// # Panics
+    ///
+    /// As [`poll`](Self::poll), and when `on_failure` panics, with the same effect.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use nervebus_core::Priority;
+    /// use nervebus_core::bus::{Event, StaticBus, TopicId};
+    ///
+    /// type Handler = fn(&Event<u32>) -> Result<(), &'static str>;
+    /// static BUS: StaticBus<u32, Handler, 1, 2, 4, 1> = StaticBus::new(["tank.filled"]);
+    ///
+    /// let gauge = BUS.subscribe("tank.filled", Priority::DEFAULT, |_event| Err("the gauge is stuck")).unwrap();
+    /// BUS.emit(BUS.topic("tank.filled").unwrap(), 80).unwrap();
+    /// let polled = BUS.poll_with(|event, subscription, error| {
+    ///     assert_eq!((event.payload, subscription, error), (80, gauge, "the gauge is stuck"));
+    /// });
+    /// assert_eq!(polled, Ok(1));
+    /// ```
+    pub fn poll_with(
+        &self,
+        mut on_failure: impl FnMut(&Event<E>, SubscriptionId, H::Error),
+    ) -> Result<usize, AlreadyPolling> {
         let _polling = Polling::begin(&self.polling)?;
         let queued = self.queue.len();
-        Ok((0..queued).take_while(|_| self.deliver_next()).count())
+        Ok((0..queued).take_while(|_| self.deliver_next(&mut on_failure)).count())
     }
 
     /// As [`poll`](Self::poll), for one event at most; returns whether there was one.
@@ -49,16 +84,16 @@ where
     /// As [`poll`](Self::poll).
     pub fn poll_one(&self) -> Result<bool, AlreadyPolling> {
         let _polling = Polling::begin(&self.polling)?;
-        Ok(self.deliver_next())
+        Ok(self.deliver_next(&mut |_, _, _| ()))
     }
 
-    fn deliver_next(&self) -> bool {
+    fn deliver_next(&self, on_failure: &mut impl FnMut(&Event<E>, SubscriptionId, H::Error)) -> bool {
         let Ok(event) = self.queue.pop() else { return false };
-        self.deliver(event);
+        self.deliver(event, on_failure);
         true
     }
 
-    fn deliver(&self, event: Event<E>) {
+    fn deliver(&self, event: Event<E>, on_failure: &mut impl FnMut(&Event<E>, SubscriptionId, H::Error)) {
         let topic = event.topic.bit();
         let delivery = Delivery::of(event, &self.books, &self.dead_letters);
         let Some(event) = &delivery.event else { return };
@@ -66,7 +101,10 @@ where
         let route = self.table.load();
         let asked = route.entries().iter().filter(|entry| entry.handler.topics & topic != 0);
         let called = asked.inspect(|_| delivery.called.set(delivery.called.get() + 1));
-        dispatch(called, event, |_, _| delivery.failed.set(delivery.failed.get() + 1));
+        dispatch(called, event, |entry, error| {
+            delivery.failed.set(delivery.failed.get() + 1);
+            on_failure(event, entry.id, error);
+        });
         delivery.finished.set(true);
     }
 }

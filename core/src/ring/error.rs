@@ -134,7 +134,7 @@ pub struct CapacityError {
 
 impl fmt::Display for CapacityError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ring capacity {} is outside 1..={MAX_CAPACITY}", self.capacity)
+        write!(f, "capacity {} is outside 1..={MAX_CAPACITY}", self.capacity)
     }
 }
 

@@ -6,8 +6,8 @@ use core::marker::PhantomData;
 use super::{BatchError, EMPTY, FULL, Held, Moving, PushError, Spsc, Storage};
 use crate::sync::Ordering;
 
-/// The only end that puts values in. Dropping it closes the queue: the consumer takes what is left and then learns it; one
-/// that sleeps must be woken after the drop, as after a push.
+/// The only end that puts values in. Dropping it closes the queue: the consumer takes what is left and then learns it.
+/// Dropping it also announces; a consumer that may sleep is then to be woken.
 ///
 /// Two threads cannot push at once, for a push needs the producer to itself:
 ///
