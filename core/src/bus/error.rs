@@ -3,7 +3,6 @@
 use core::fmt;
 
 use crate::pattern::{Pattern, PatternError};
-use crate::table::Busy;
 use crate::topic::Quoted;
 
 /// Why an emit was refused; the payload comes back.
