@@ -7,7 +7,7 @@
 //! A closure that is not inlined would carry the name of the function around it, and count as one more call: the
 //! functions are plain loops.
 #![forbid(unsafe_code)]
-#![allow(clippy::expect_used, clippy::print_stdout)]
+#![allow(clippy::expect_used, clippy::print_stdout, reason = "what it prints is its result, and nobody recovers here")]
 
 use std::hint::black_box;
 use std::sync::mpsc;

@@ -1,6 +1,6 @@
 //! The table that ends every run: the median of each member, and how it compares with one of them in the same run.
 
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, reason = "the table is the result")]
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;

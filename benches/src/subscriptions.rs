@@ -1,5 +1,5 @@
 //! One topic beside many subscriptions on other topics.
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, reason = "the table is the result")]
 
 use std::hint::black_box;
 use std::sync::Arc;

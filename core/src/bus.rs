@@ -204,6 +204,7 @@ impl<E, H, const TOPICS: usize, const HANDLERS: usize, const QUEUE: usize, const
         pub const fn new(topics: [&'static str; TOPICS]) -> Self {
             match topics::check(&topics) {
                 Ok(()) => Self::of(topics),
+                // Meant for statics, where a panic is an error of compilation; whoever has names at run time has `try_new`.
                 Err(TopicsError::Name { error, .. }) => panic!("{}", error.name()),
                 Err(TopicsError::Twice { name, .. }) => panic!("{}", name),
             }

@@ -24,6 +24,8 @@ mod slot;
 mod watch;
 
 pub use self::error::{BatchError, CapacityError, PopError, PushError};
+#[cfg(feature = "alloc")]
+pub(crate) use self::slot::boxed;
 pub use self::slot::{Slot, Storage};
 pub(crate) use self::{error::Miss, shape::Shape, slot::Padded};
 
@@ -99,14 +101,7 @@ impl<T, const N: usize> StaticRing<T, N> {
         /// ```
         pub const fn new() -> Self {
             const { assert!(N > 0 && N <= MAX_CAPACITY, "the capacity of a ring must be in 1..=MAX_CAPACITY") };
-            Self {
-                tail: Padded(AtomicUsize::new(0)),
-                head: Padded(AtomicUsize::new(0)),
-                shape: Shape::of(N),
-                closing: AtomicBool::new(false),
-                slots: const_array!(Slot::new()),
-                marker: PhantomData,
-            }
+            Self::over(const_array!(Slot::new()), N)
         }
     }
 }
@@ -131,7 +126,9 @@ impl<T> BoxedRing<T> {
     ///
     /// # Panics
     ///
-    /// Or aborts, as a `Vec` does, where there is no memory for that many slots.
+    /// Panics or aborts, as a `Vec` does, where there is no memory for that many slots.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use nervebus_core::ring::BoxedRing;
@@ -142,21 +139,36 @@ impl<T> BoxedRing<T> {
     /// assert!(BoxedRing::<u8>::with_capacity(0).is_err());
     /// ```
     pub fn with_capacity(capacity: usize) -> Result<Self, CapacityError> {
-        if capacity == 0 || capacity > MAX_CAPACITY {
-            return Err(CapacityError { capacity });
-        }
-        Ok(Self {
-            tail: Padded(AtomicUsize::new(0)),
-            head: Padded(AtomicUsize::new(0)),
-            shape: Shape::of(capacity),
-            closing: AtomicBool::new(false),
-            slots: (0..capacity).map(|_| Slot::new()).collect(),
-            marker: PhantomData,
-        })
+        Ok(Self::over(boxed(capacity)?, capacity))
     }
 }
 
 impl<T, S: Storage<T>> Ring<T, S> {
+    const_fn! {
+        /// An empty ring over as many slots as its capacity is.
+        const fn over(slots: S, capacity: usize) -> Self {
+            Self {
+                tail: Padded(AtomicUsize::new(0)),
+                head: Padded(AtomicUsize::new(0)),
+                shape: Shape::of(capacity),
+                closing: AtomicBool::new(false),
+                slots,
+                marker: PhantomData,
+            }
+        }
+    }
+
+    /// The arithmetic of this ring's positions; a constant for a ring in an array.
+    #[inline(always)]
+    fn shape(&self) -> Shape {
+        S::shape(self.shape)
+    }
+
+    #[inline(always)]
+    fn slot(&self, position: usize) -> &Slot<T> {
+        &self.slots.slots()[self.shape().index(position)]
+    }
+
     /// How many values the ring holds at most.
     pub const fn capacity(&self) -> usize {
         self.shape.capacity
@@ -175,10 +187,10 @@ impl<T, S: Storage<T>> Ring<T, S> {
     /// No allocation; one compare-exchange and one store. Non-blocking: it retries only after another push succeeded.
     #[inline]
     pub fn try_push(&self, value: T) -> Result<(), PushError<T>> {
-        let shape = S::shape(self.shape);
+        let shape = self.shape();
         let mut tail = self.tail.0.load(Ordering::Relaxed);
         loop {
-            let slot = &self.slots.slots()[shape.index(tail)];
+            let slot = self.slot(tail);
             let free = shape.stamp(tail);
             // Acquire pairs with the Release store of the stamp in `pop`: the last value has been moved out.
             let stamp = slot.stamp.load(Ordering::Acquire);
@@ -210,10 +222,13 @@ impl<T, S: Storage<T>> Ring<T, S> {
     #[cold]
     #[inline(never)]
     fn why_not_free(&self, tail: usize, stamp: usize) -> Obstacle {
-        if self.shape.is_marked(tail) {
-            return self.seen_closed();
+        if self.shape().is_marked(tail) {
+            // A second look, for what `close` released with the mark: so a thread that was told 'closed' by a push is not
+            // told 'empty' by a pop.
+            let _ = self.is_closed();
+            return Obstacle::Closed;
         }
-        if self.shape.is_a_lap_behind(stamp, tail) {
+        if self.shape().is_a_lap_behind(stamp, tail) {
             // The value of the lap before is still here, or its producer has not finished putting it in: either way
             // every slot is claimed, and the one that comes next is not ours to wait for.
             return Obstacle::Full;
@@ -221,14 +236,6 @@ impl<T, S: Storage<T>> Ring<T, S> {
         // Another producer was here: the tail is old.
         look_again();
         Obstacle::Stale(self.tail.0.load(Ordering::Relaxed))
-    }
-
-    /// 'Closed', after a second look at the mark, which is for what `close` released with it: so a thread that was told
-    /// 'closed' by a push is not told 'empty' by a pop.
-    #[cold]
-    fn seen_closed(&self) -> Obstacle {
-        let _ = self.is_closed();
-        Obstacle::Closed
     }
 
     /// Takes the oldest value.
@@ -250,10 +257,10 @@ impl<T, S: Storage<T>> Ring<T, S> {
     /// where it is found: to convert the result would be to copy the value.
     #[inline]
     pub(crate) fn take<E: From<Miss>>(&self) -> Result<T, E> {
-        let shape = S::shape(self.shape);
+        let shape = self.shape();
         let mut head = self.head.0.load(Ordering::Relaxed);
         loop {
-            let slot = &self.slots.slots()[shape.index(head)];
+            let slot = self.slot(head);
             let full = shape.stamp(head) | FULL;
             // Acquire pairs with the Release store of the stamp in `try_push`: the value is there to be read.
             let stamp = slot.stamp.load(Ordering::Acquire);
@@ -281,14 +288,14 @@ impl<T, S: Storage<T>> Ring<T, S> {
     #[inline(always)]
     fn release(&self, slot: &Slot<T>, head: usize) {
         // Release pairs with the Acquire load in `try_push`: the value has left before the next comes.
-        slot.stamp.store(self.shape.stamp(head).wrapping_add(self.shape.one_lap()), Ordering::Release);
+        slot.stamp.store(self.shape().stamp(head).wrapping_add(self.shape().one_lap()), Ordering::Release);
     }
 
     /// Where to look next when the slot at `head` with this stamp has no value to give, or why not to.
     #[cold]
     #[inline(never)]
     fn why_not_full(&self, head: usize, stamp: usize) -> Result<usize, Miss> {
-        let shape = self.shape;
+        let shape = self.shape();
         if shape.is_marked(head) {
             return Err(Miss::Held);
         }
@@ -310,13 +317,13 @@ impl<T, S: Storage<T>> Ring<T, S> {
     /// Moves the head past the hole at `head`, unless another consumer is faster, and returns where it is now.
     #[cold]
     fn step_over(&self, head: usize) -> usize {
-        let next = self.shape.next(head);
+        let next = self.shape().next(head);
         // AcqRel as in `pop`: this frees a slot as well. It needs no Acquire look at the stamp: there is no value to read,
         // and that the last one has left was seen by the hole's producer before it claimed the tail, which the slot's next
         // producer claims after it.
         match self.head.0.compare_exchange_weak(head, next, Ordering::AcqRel, Ordering::Relaxed) {
             Ok(_) => {
-                self.release(&self.slots.slots()[self.shape.index(head)], head);
+                self.release(self.slot(head), head);
                 next
             }
             Err(now) => now,
@@ -369,19 +376,19 @@ impl<T, S: Storage<T>> Ring<T, S> {
         // again finds it set. One that finds it unset takes the ring for empty, which it still was for that thread.
         self.closing.store(true, Ordering::Relaxed);
         // AcqRel: a push that succeeded before is ordered before, and `has_arrivals` sees the mark as it sees a claim.
-        !self.shape.is_marked(self.tail.0.fetch_or(self.shape.mark, Ordering::AcqRel))
+        !self.shape().is_marked(self.tail.0.fetch_or(self.shape().mark, Ordering::AcqRel))
     }
 
     /// Whether [`close`](Self::close) was called.
     pub fn is_closed(&self) -> bool {
         // Acquire pairs with the read-modify-write in `close`: a pop that follows finds `closing` set.
-        self.shape.is_marked(self.tail.0.load(Ordering::Acquire))
+        self.shape().is_marked(self.tail.0.load(Ordering::Acquire))
     }
 
     /// Lets a ring that nobody has used yet start as if it had gone round `laps` times, for tests of the wrap.
     #[doc(hidden)]
     pub fn start_at_lap(&mut self, laps: usize) {
-        let position = laps.wrapping_mul(self.shape.one_lap());
+        let position = laps.wrapping_mul(self.shape().one_lap());
         self.tail.0.store(position, Ordering::Relaxed);
         self.head.0.store(position, Ordering::Relaxed);
         for slot in self.slots.slots() {

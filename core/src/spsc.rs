@@ -1,4 +1,4 @@
-//! A bounded queue for one producer and one consumer, without a single atomic read-modify-write.
+//! A bounded queue for one producer and one consumer, whose pushes and pops need no atomic read-modify-write.
 //!
 //! Where a topology has one producer and one consumer (an interrupt and a main loop, two stages of a pipeline), neither
 //! has to claim anything: a flag in each slot says whose turn it is, and neither looks at the other's position. So the only
@@ -12,7 +12,7 @@ use crate::ring::{BatchError, MAX_CAPACITY, Padded, PopError, PushError, Shape, 
 use crate::sync::{AtomicBool, AtomicUsize, Ordering, const_array, const_fn};
 
 #[cfg(feature = "alloc")]
-use crate::ring::CapacityError;
+use crate::ring::{CapacityError, boxed};
 
 mod consumer;
 mod producer;
@@ -94,17 +94,7 @@ impl<T, const N: usize> StaticSpsc<T, N> {
         /// ```
         pub const fn new() -> Self {
             const { assert!(N > 0 && N <= MAX_CAPACITY, "the capacity of a queue must be in 1..=MAX_CAPACITY") };
-            Self {
-                tail: Padded(AtomicUsize::new(0)),
-                head: Padded(AtomicUsize::new(0)),
-                announced: Padded(AtomicUsize::new(0)),
-                finished: AtomicBool::new(false),
-                refused: AtomicBool::new(false),
-                split: AtomicBool::new(false),
-                shape: Shape::of(N),
-                slots: const_array!(Slot::new()),
-                marker: PhantomData,
-            }
+            Self::over(const_array!(Slot::new()), N)
         }
     }
 }
@@ -129,22 +119,9 @@ impl<T> BoxedSpsc<T> {
     ///
     /// # Panics
     ///
-    /// Or aborts, as a `Vec` does, where there is no memory for that many slots.
+    /// Panics or aborts, as a `Vec` does, where there is no memory for that many slots.
     pub fn with_capacity(capacity: usize) -> Result<Self, CapacityError> {
-        if capacity == 0 || capacity > MAX_CAPACITY {
-            return Err(CapacityError { capacity });
-        }
-        Ok(Self {
-            tail: Padded(AtomicUsize::new(0)),
-            head: Padded(AtomicUsize::new(0)),
-            announced: Padded(AtomicUsize::new(0)),
-            finished: AtomicBool::new(false),
-            refused: AtomicBool::new(false),
-            split: AtomicBool::new(false),
-            shape: Shape::of(capacity),
-            slots: (0..capacity).map(|_| Slot::new()).collect(),
-            marker: PhantomData,
-        })
+        Ok(Self::over(boxed(capacity)?, capacity))
     }
 
     /// The two ends of a new queue, to be sent to two threads.
@@ -178,6 +155,34 @@ impl<T> BoxedSpsc<T> {
 pub type Ends<T, Q> = (Producer<T, Q>, Consumer<T, Q>);
 
 impl<T, S: Storage<T>> Spsc<T, S> {
+    const_fn! {
+        /// An empty queue over as many slots as its capacity is.
+        const fn over(slots: S, capacity: usize) -> Self {
+            Self {
+                tail: Padded(AtomicUsize::new(0)),
+                head: Padded(AtomicUsize::new(0)),
+                announced: Padded(AtomicUsize::new(0)),
+                finished: AtomicBool::new(false),
+                refused: AtomicBool::new(false),
+                split: AtomicBool::new(false),
+                shape: Shape::of(capacity),
+                slots,
+                marker: PhantomData,
+            }
+        }
+    }
+
+    /// The arithmetic of this queue's positions; a constant for a queue in an array.
+    #[inline(always)]
+    fn shape(&self) -> Shape {
+        S::shape(self.shape)
+    }
+
+    #[inline(always)]
+    fn slot(&self, position: usize) -> &Slot<T> {
+        &self.slots.slots()[self.shape().index(position)]
+    }
+
     /// The two ends, or `None` when the queue has been split before.
     pub fn split(&self) -> Option<Ends<T, &Self>> {
         // Relaxed: whoever gets the ends got the queue in a way that shows it as it was made.
@@ -196,7 +201,7 @@ impl<T, S: Storage<T>> Spsc<T, S> {
     pub fn len(&self) -> usize {
         // Relaxed: both are statistics; the slots' stamps say what may be touched.
         let head = self.head.0.load(Ordering::Relaxed);
-        self.shape.distance(head, self.tail.0.load(Ordering::Relaxed))
+        self.shape().distance(head, self.tail.0.load(Ordering::Relaxed))
     }
 
     /// Whether [`len`](Self::len) is 0.
@@ -212,13 +217,6 @@ impl<T, S: Storage<T>> Spsc<T, S> {
     /// Whether one of the ends is gone.
     pub fn is_closed(&self) -> bool {
         self.finished.load(Ordering::Relaxed) || self.refused.load(Ordering::Relaxed)
-    }
-}
-
-impl<T, S: Storage<T>> Spsc<T, S> {
-    #[inline(always)]
-    fn slot(&self, position: usize) -> &Slot<T> {
-        &self.slots.slots()[self.shape.index(position)]
     }
 }
 

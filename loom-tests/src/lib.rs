@@ -1,9 +1,11 @@
-//! What the models share: running one, counting its executions, counting drops.
+//! What the models share: running one, counting its executions, counting drops, sleeping.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use loom::model::Builder;
+use loom::sync::{Condvar, Mutex};
+use nervebus_core::wait::Wait;
 
 /// How many steps one execution may take before it counts as endless.
 const MAX_BRANCHES: usize = 10_000;
@@ -56,5 +58,27 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.drops.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Sleeps on a condition variable, so that a lost wake-up is a deadlock, which loom reports.
+#[derive(Debug, Default)]
+pub struct Bed {
+    woken: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Wait for Bed {
+    fn wait(&self) {
+        let mut woken = self.woken.lock().unwrap();
+        while !*woken {
+            woken = self.changed.wait(woken).unwrap();
+        }
+        *woken = false;
+    }
+
+    fn wake(&self) {
+        *self.woken.lock().unwrap() = true;
+        self.changed.notify_one();
     }
 }

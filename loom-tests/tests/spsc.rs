@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use loom::sync::{Condvar, Mutex};
 use nervebus_core::ring::PopError;
 use nervebus_core::spsc::{BoxedSpsc, Consumer, Producer};
-use nervebus_core::wait::{Wait, Waiter};
-use nervebus_loom_tests::{Counted, explore};
+use nervebus_core::wait::Waiter;
+use nervebus_loom_tests::{Bed, Counted, explore};
 
 type Queue<T> = Arc<BoxedSpsc<T>>;
 
@@ -100,33 +99,12 @@ fn a_producer_that_goes_away_leaves_its_values() {
     });
 }
 
-/// Sleeps on a condition variable, so that a lost wake-up is a deadlock that loom reports.
-struct Bed {
-    woken: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl Wait for Bed {
-    fn wait(&self) {
-        let mut woken = self.woken.lock().unwrap();
-        while !*woken {
-            woken = self.changed.wait(woken).unwrap();
-        }
-        *woken = false;
-    }
-
-    fn wake(&self) {
-        *self.woken.lock().unwrap() = true;
-        self.changed.notify_one();
-    }
-}
-
 /// Would catch: an announced push, or the producer's end, between the consumer's last look and its sleep.
 #[test]
 fn a_sleeping_consumer_is_woken_by_a_push_and_by_the_end() {
     explore("spsc: push, announce, drop; consumer sleeps", Some(3), || {
         let (mut producer, mut consumer) = queue::<usize>(2);
-        let waiter = Arc::new(Waiter::new(Bed { woken: Mutex::new(false), changed: Condvar::new() }));
+        let waiter = Arc::new(Waiter::new(Bed::default()));
         let sender = {
             let waiter = waiter.clone();
             loom::thread::spawn(move || {

@@ -2,49 +2,30 @@
 
 use std::sync::Arc;
 
-use loom::sync::{Condvar, Mutex};
 use nervebus_core::ring::{BoxedRing, PopError};
-use nervebus_core::wait::{Doorbell, Wait, Waiter};
-use nervebus_loom_tests::explore;
+use nervebus_core::wait::Waiter;
+use nervebus_loom_tests::{Bed, explore};
 
-/// A ring with a bell and a bed: sleeping is a condition variable, so that a lost wake-up is a deadlock loom reports.
+/// A ring, and a place beside it to sleep.
 struct Lane {
     ring: BoxedRing<usize>,
-    bell: Doorbell,
-    woken: Mutex<bool>,
-    bed: Condvar,
+    waiter: Waiter<Bed>,
 }
 
 impl Lane {
     fn new(capacity: usize) -> Arc<Self> {
-        Arc::new(Self {
-            ring: BoxedRing::with_capacity(capacity).unwrap(),
-            bell: Doorbell::new(),
-            woken: Mutex::new(false),
-            bed: Condvar::new(),
-        })
+        Arc::new(Self { ring: BoxedRing::with_capacity(capacity).unwrap(), waiter: Waiter::default() })
     }
 
     fn wake(&self) {
-        if self.bell.ring() {
-            *self.woken.lock().unwrap() = true;
-            self.bed.notify_one();
-        }
+        self.waiter.wake();
     }
 
-    /// Sleeps unless `busy` says that there is something to do.
+    /// Sleeps unless `busy` says that there is something to do; then it lets others run.
     fn sleep_unless(&self, busy: impl FnOnce() -> bool) {
-        self.bell.arm();
-        if busy() {
-            self.bell.disarm();
+        if !self.waiter.wait_unless(busy) {
             loom::thread::yield_now();
-            return;
         }
-        let mut woken = self.woken.lock().unwrap();
-        while !*woken {
-            woken = self.bed.wait(woken).unwrap();
-        }
-        *woken = false;
     }
 
     /// Pops until the ring is closed and drained, or that many have come.
@@ -120,58 +101,22 @@ fn a_sleeping_producer_is_woken_by_a_pop() {
     });
 }
 
-/// The bed alone, as a way to wait.
-#[derive(Default)]
-struct Bed {
-    woken: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl Wait for Bed {
-    fn wait(&self) {
-        let mut woken = self.woken.lock().unwrap();
-        while !*woken {
-            woken = self.changed.wait(woken).unwrap();
-        }
-        *woken = false;
-    }
-
-    fn wake(&self) {
-        *self.woken.lock().unwrap() = true;
-        self.changed.notify_one();
-    }
-}
-
-/// A ring and a waiter beside it.
-type Beside = (BoxedRing<usize>, Waiter<Bed>);
-
-fn beside(capacity: usize) -> Arc<Beside> {
-    Arc::new((BoxedRing::with_capacity(capacity).unwrap(), Waiter::new(Bed::default())))
-}
-
-/// Waits for `ready`, and lets others run when the waiter did not sleep.
-fn wait_unless(waiter: &Waiter<Bed>, ready: impl FnOnce() -> bool) {
-    if !waiter.wait_unless(ready) {
-        loom::thread::yield_now();
-    }
-}
-
 /// Would catch: a batch whose claim does not show the producer that the consumer sleeps.
 #[test]
 fn a_batch_wakes_a_consumer_that_waits() {
     explore("wait: a batch, consumer waits", Some(3), || {
-        let both = beside(2);
+        let lane = Lane::new(2);
         let producer = {
-            let both = both.clone();
+            let lane = lane.clone();
             loom::thread::spawn(move || {
-                assert_eq!(both.0.push_batch(&mut (0..2)), Ok(2));
-                both.1.wake();
+                assert_eq!(lane.ring.push_batch(&mut (0..2)), Ok(2));
+                lane.wake();
             })
         };
         let mut seen = 0;
         while seen < 2 {
-            if both.0.drain(2, |_| seen += 1).is_err() {
-                wait_unless(&both.1, || both.0.has_arrivals());
+            if lane.ring.drain(2, |_| seen += 1).is_err() {
+                lane.sleep_unless(|| lane.ring.has_arrivals());
             }
         }
         producer.join().unwrap();
@@ -182,20 +127,20 @@ fn a_batch_wakes_a_consumer_that_waits() {
 #[test]
 fn a_drain_wakes_a_producer_that_waits() {
     explore("wait: producer waits at a full ring, a drain", Some(3), || {
-        let both = beside(2);
-        both.0.push_batch(&mut (0..2)).unwrap();
+        let lane = Lane::new(2);
+        lane.ring.push_batch(&mut (0..2)).unwrap();
         let consumer = {
-            let both = both.clone();
+            let lane = lane.clone();
             loom::thread::spawn(move || {
-                assert_eq!(both.0.drain(2, drop), Ok(2));
-                both.1.wake();
+                assert_eq!(lane.ring.drain(2, drop), Ok(2));
+                lane.wake();
             })
         };
-        while both.0.try_push(2).is_err() {
-            wait_unless(&both.1, || both.0.has_room());
+        while lane.ring.try_push(2).is_err() {
+            lane.sleep_unless(|| lane.ring.has_room());
         }
         consumer.join().unwrap();
-        assert_eq!(both.0.pop(), Ok(2));
+        assert_eq!(lane.ring.pop(), Ok(2));
     });
 }
 
@@ -220,22 +165,22 @@ fn a_step_over_a_hole_wakes_a_producer_that_waits() {
     }
 
     explore("wait: producer waits at a ring full of holes", Some(3), || {
-        let both = beside(1);
-        assert_eq!(both.0.push_batch(&mut Nothing), Ok(0));
+        let lane = Lane::new(1);
+        assert_eq!(lane.ring.push_batch(&mut Nothing), Ok(0));
         let consumer = {
-            let both = both.clone();
+            let lane = lane.clone();
             loom::thread::spawn(move || {
-                let popped = both.0.pop();
-                both.1.wake();
+                let popped = lane.ring.pop();
+                lane.wake();
                 popped
             })
         };
-        while both.0.try_push(2).is_err() {
-            wait_unless(&both.1, || both.0.has_room());
+        while lane.ring.try_push(2).is_err() {
+            lane.sleep_unless(|| lane.ring.has_room());
         }
         // The producer may be faster than the consumer's look behind the hole.
         let popped = consumer.join().unwrap();
-        assert_eq!(popped.or(both.0.pop()), Ok(2));
+        assert_eq!(popped.or(lane.ring.pop()), Ok(2));
     });
 }
 
@@ -244,26 +189,26 @@ fn a_step_over_a_hole_wakes_a_producer_that_waits() {
 #[test]
 fn a_look_inside_does_not_come_between() {
     explore("wait: producer waits, an inspect and a pop", Some(2), || {
-        let both = beside(1);
-        both.0.try_push(0).unwrap();
+        let lane = Lane::new(1);
+        lane.ring.try_push(0).unwrap();
         let looker = {
-            let both = both.clone();
-            loom::thread::spawn(move || both.0.inspect(1, |_| ()))
+            let lane = lane.clone();
+            loom::thread::spawn(move || lane.ring.inspect(1, |_| ()))
         };
         let consumer = {
-            let both = both.clone();
+            let lane = lane.clone();
             loom::thread::spawn(move || {
-                while both.0.pop().is_err() {
+                while lane.ring.pop().is_err() {
                     loom::thread::yield_now();
                 }
-                both.1.wake();
+                lane.wake();
             })
         };
-        while both.0.try_push(2).is_err() {
-            wait_unless(&both.1, || both.0.has_room());
+        while lane.ring.try_push(2).is_err() {
+            lane.sleep_unless(|| lane.ring.has_room());
         }
         consumer.join().unwrap();
         let _ = looker.join().unwrap();
-        assert_eq!(both.0.pop(), Ok(2));
+        assert_eq!(lane.ring.pop(), Ok(2));
     });
 }

@@ -1,7 +1,7 @@
 //! Several values with one claim.
 
 use super::shape::{FULL, HOLE};
-use super::{BatchError, Miss, Obstacle, PopError, Ring, Slot, Storage};
+use super::{BatchError, Miss, Obstacle, PopError, Ring, Storage};
 use crate::sync::Ordering;
 
 /// How many slots one compare-exchange claims at most. Measured: from 16 on, the claim no longer shows; with 64 the first
@@ -96,8 +96,8 @@ impl<T, S: Storage<T>> Ring<T, S> {
         let (mut run, mut next) = (0, position);
         let most = most.min(self.capacity());
         // Acquire pairs with the Release stores of the stamp, as in `try_push` and `pop`.
-        while run < most && self.slot(next).stamp.load(Ordering::Acquire) == self.shape.stamp(next) | flag {
-            next = self.shape.next(next);
+        while run < most && self.slot(next).stamp.load(Ordering::Acquire) == self.shape().stamp(next) | flag {
+            next = self.shape().next(next);
             run += 1;
         }
         run
@@ -118,7 +118,7 @@ impl<T, S: Storage<T>> Ring<T, S> {
                 }
                 continue;
             }
-            let next = self.shape.advanced(tail, left);
+            let next = self.shape().advanced(tail, left);
             // AcqRel as in `try_push`.
             match self.tail.0.compare_exchange_weak(tail, next, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return Ok(FreeRun { ring: self, tail, left }),
@@ -139,18 +139,13 @@ impl<T, S: Storage<T>> Ring<T, S> {
                 head = self.why_not_full(head, stamp)?;
                 continue;
             }
-            let next = self.shape.advanced(head, left);
+            let next = self.shape().advanced(head, left);
             // AcqRel as in `pop`.
             match self.head.0.compare_exchange_weak(head, next, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return Ok(FullRun { ring: self, head, left }),
                 Err(now) => head = now,
             }
         }
-    }
-
-    #[inline(always)]
-    fn slot(&self, position: usize) -> &Slot<T> {
-        &self.slots.slots()[self.shape.index(position)]
     }
 }
 
@@ -179,10 +174,10 @@ impl<T, S: Storage<T>> FreeRun<'_, T, S> {
     /// Passes the next slot on to consumers.
     #[inline(always)]
     fn publish(&mut self, flag: usize) {
-        let stamp = self.ring.shape.stamp(self.tail) | flag;
+        let stamp = self.ring.shape().stamp(self.tail) | flag;
         // Release pairs with the Acquire loads in `pop` and `run_of`: they see the value.
         self.ring.slot(self.tail).stamp.store(stamp, Ordering::Release);
-        self.tail = self.ring.shape.next(self.tail);
+        self.tail = self.ring.shape().next(self.tail);
         self.left -= 1;
     }
 }
@@ -212,7 +207,7 @@ impl<T, S: Storage<T>> FullRun<'_, T, S> {
         // slot of the run is taken from once, for `head` and `left` move on with it.
         let value = unsafe { slot.take() };
         self.ring.release(slot, self.head);
-        self.head = self.ring.shape.next(self.head);
+        self.head = self.ring.shape().next(self.head);
         Some(value)
     }
 }

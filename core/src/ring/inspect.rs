@@ -46,34 +46,29 @@ impl<T, S: Storage<T>> Ring<T, S> {
         let held = self.hold()?;
         let (mut seen, mut position) = (0, held.head);
         for _ in 0..self.capacity() {
-            let slot = &self.slots.slots()[self.shape.index(position)];
+            let slot = self.slot(position);
             // Acquire pairs with the Release store of the stamp in `try_push`: the value is there to be looked at.
             let stamp = slot.stamp.load(Ordering::Acquire);
-            if stamp == self.shape.stamp(position) | FULL && seen < max {
+            if stamp == self.shape().stamp(position) | FULL && seen < max {
                 // SAFETY: the stamp says that a push put a value in. Values leave by way of a compare-exchange of the
                 // head from an unmarked position, and `held` keeps the mark in the head until it is dropped.
                 unsafe { slot.with(&mut look) };
                 seen += 1;
-            } else if stamp != self.shape.stamp(position) | HOLE {
+            } else if stamp != self.shape().stamp(position) | HOLE {
                 break;
             }
-            position = self.shape.next(position);
+            position = self.shape().next(position);
         }
         Ok(seen)
     }
 
-    /// Whether some thread [inspects](Self::inspect) the ring now.
-    pub fn is_inspected(&self) -> bool {
-        self.shape.is_marked(self.head.0.load(Ordering::Relaxed))
-    }
-
     /// Marks the head, so that nobody takes anything, if there is something to take.
     fn hold(&self) -> Result<Held<'_, T, S>, Miss> {
-        let shape = self.shape;
+        let shape = self.shape();
         let mut head = self.head.0.load(Ordering::Relaxed);
         loop {
             // Relaxed: whoever looks at the value loads its stamp again.
-            let stamp = self.slots.slots()[shape.index(head)].stamp.load(Ordering::Relaxed);
+            let stamp = self.slot(head).stamp.load(Ordering::Relaxed);
             if stamp != shape.stamp(head) | FULL {
                 head = self.why_not_full(head, stamp)?;
                 continue;
@@ -101,6 +96,6 @@ struct Held<'a, T, S: Storage<T>> {
 impl<T, S: Storage<T>> Drop for Held<'_, T, S> {
     fn drop(&mut self) {
         // Release pairs with the Acquire of the claim in `pop`: this thread is done looking before a value leaves.
-        self.ring.head.0.fetch_sub(self.ring.shape.mark, Ordering::Release);
+        self.ring.head.0.fetch_sub(self.ring.shape().mark, Ordering::Release);
     }
 }

@@ -3,6 +3,8 @@
 use core::fmt;
 use core::mem::MaybeUninit;
 
+#[cfg(feature = "alloc")]
+use super::{CapacityError, MAX_CAPACITY};
 use crate::sync::{AtomicUsize, UnsafeCell, const_fn};
 
 /// One place of a ring: a stamp and room for a value.
@@ -115,6 +117,15 @@ impl<T> Storage<T> for alloc::boxed::Box<[Slot<T>]> {
     fn slots(&self) -> &[Slot<T>] {
         self
     }
+}
+
+/// That many slots on the heap, or an error for a capacity that no ring can have.
+#[cfg(feature = "alloc")]
+pub(crate) fn boxed<T>(capacity: usize) -> Result<alloc::boxed::Box<[Slot<T>]>, CapacityError> {
+    if capacity == 0 || capacity > MAX_CAPACITY {
+        return Err(CapacityError { capacity });
+    }
+    Ok((0..capacity).map(|_| Slot::new()).collect())
 }
 
 /// Keeps a word away from its neighbours' cache lines (two lines: x86 prefetches them in pairs).

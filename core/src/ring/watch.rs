@@ -8,9 +8,9 @@ impl<T, S: Storage<T>> Ring<T, S> {
     /// [batch](Self::push_batch) left count as values until a consumer has stepped over them; without them it is exact
     /// when nobody puts in or takes out.
     pub fn len(&self) -> usize {
-        let head = self.shape.unmarked(self.head.0.load(Ordering::Relaxed));
-        let tail = self.shape.unmarked(self.tail.0.load(Ordering::Relaxed));
-        self.shape.distance(head, tail)
+        let head = self.shape().unmarked(self.head.0.load(Ordering::Relaxed));
+        let tail = self.shape().unmarked(self.tail.0.load(Ordering::Relaxed));
+        self.shape().distance(head, tail)
     }
 
     /// How far the consumers are behind the producers, in values: [`len`](Self::len), as those call it who watch a queue.
@@ -23,13 +23,13 @@ impl<T, S: Storage<T>> Ring<T, S> {
     /// starts at 0 again.
     pub fn pushed(&self) -> usize {
         // Acquire pairs with the AcqRel of the claim in `try_push`: what was done before a push that is counted is seen.
-        self.shape.count(self.shape.unmarked(self.tail.0.load(Ordering::Acquire)))
+        self.shape().count(self.shape().unmarked(self.tail.0.load(Ordering::Acquire)))
     }
 
     /// How many of them consumers are done with or at work on, displacing pushes included.
     pub fn popped(&self) -> usize {
         // Acquire pairs with the AcqRel of the claim in `pop`, in the same way.
-        self.shape.count(self.shape.unmarked(self.head.0.load(Ordering::Acquire)))
+        self.shape().count(self.shape().unmarked(self.head.0.load(Ordering::Acquire)))
     }
 
     /// Whether a push would find its slot free right now: a look at the slot alone, which a push would touch anyway,
@@ -37,9 +37,9 @@ impl<T, S: Storage<T>> Ring<T, S> {
     #[inline]
     pub fn would_accept(&self) -> bool {
         let tail = self.tail.0.load(Ordering::Relaxed);
-        let stamp = self.slots.slots()[self.shape.index(tail)].stamp.load(Ordering::Relaxed);
+        let stamp = self.slot(tail).stamp.load(Ordering::Relaxed);
         // A stamp of a later lap means that the tail we read is old, and that somebody has just found room.
-        self.shape.is_marked(tail) || !self.shape.is_a_lap_behind(stamp, tail)
+        self.shape().is_marked(tail) || !self.shape().is_a_lap_behind(stamp, tail)
     }
 
     /// Whether [`len`](Self::len) is 0.
@@ -76,9 +76,9 @@ impl<T, S: Storage<T>> Ring<T, S> {
     /// that wakes a producer after each pop makes the two take turns; to wake it when half of the ring is free costs less.
     pub fn has_room(&self) -> bool {
         // AcqRel pairs with the claim in `pop`.
-        let head = self.shape.unmarked(self.head.0.fetch_or(0, Ordering::AcqRel));
+        let head = self.shape().unmarked(self.head.0.fetch_or(0, Ordering::AcqRel));
         // Relaxed: an old tail only makes the caller look again; whoever closes the ring must wake those who sleep.
         let tail = self.tail.0.load(Ordering::Relaxed);
-        self.shape.is_marked(tail) || self.shape.distance(head, tail) < self.capacity()
+        self.shape().is_marked(tail) || self.shape().distance(head, tail) < self.capacity()
     }
 }

@@ -143,7 +143,7 @@ unsafe fn take<T, S: Storage<T>>(queue: &Spsc<T, S>, head: usize) -> (T, usize) 
     let value = unsafe { slot.take() };
     // Release pairs with the Acquire load in the producer's `is_empty`: the value has left before the next comes.
     slot.stamp.store(EMPTY, Ordering::Release);
-    (value, queue.shape.next(head))
+    (value, queue.shape().next(head))
 }
 
 impl<T, Q: Held<T>> Drop for Consumer<T, Q> {

@@ -159,7 +159,7 @@ unsafe fn put<T, S: Storage<T>>(queue: &Spsc<T, S>, tail: usize, value: T) -> us
     unsafe { slot.write(value) };
     // Release pairs with the Acquire load in `Consumer::is_full`: it sees the value.
     slot.stamp.store(FULL, Ordering::Release);
-    queue.shape.next(tail)
+    queue.shape().next(tail)
 }
 
 impl<T, Q: Held<T>> Drop for Producer<T, Q> {
