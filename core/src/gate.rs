@@ -1,21 +1,21 @@
-//! A gate that counts who goes in and how each comes out, and that can be closed for good.
+//! A gate that numbers who goes in, counts how each comes out, and can be closed for good.
 
 use core::fmt;
 
-use crate::sync::{AtomicBool, AtomicUsize, Ordering, const_array, const_fn};
+use crate::sync::{AtomicU64, Ordering, const_array, const_fn};
 
-/// Counts entries and, by kind, exits; once closed, it lets nobody in and tells when everybody is out.
+/// Numbers those who come in, counts how each leaves, and, once closed, lets nobody in and tells when everybody is out.
 ///
-/// It is the front door of a bus: `EXITS` are the ways in which an emit can end (routed, unrouted, refused), so that at
-/// any quiet moment `entered = sum of exits`, the first line of the ledger; and a shutdown that has closed the gate and
-/// found it [quiet](Self::is_quiet) knows that no emit is half-way.
+/// It is the front door of a bus: `EXITS` are the ways in which an emit can end (routed, unrouted, refused and so on), so
+/// that at any quiet moment `entered = sum of exits`, the first line of the ledger; the number is the event's; and a
+/// shutdown that has closed the gate and found it [quiet](Self::is_quiet) knows that no emit is half-way.
 ///
-/// Counts are spread over `STRIPES` cache lines; callers pass any number that is stable for their thread. Counters wrap
-/// at the machine's word.
+/// Exits are counted on `STRIPES` cache lines; callers pass any number that is stable for their thread. Whether the gate
+/// is open, and how many have come, is one word: coming in, being numbered and seeing that it is closed are one step.
 ///
 /// # Cost
 ///
-/// One atomic addition on the caller's stripe to enter and one to leave; wait-free. No allocation.
+/// One atomic addition on a word that all share to enter, one on the caller's stripe to leave; wait-free. No allocation.
 ///
 /// # Examples
 ///
@@ -24,6 +24,7 @@ use crate::sync::{AtomicBool, AtomicUsize, Ordering, const_array, const_fn};
 ///
 /// let gate: Gate<2, 4> = Gate::new();
 /// let pass = gate.enter(0).unwrap();
+/// assert_eq!(pass.number(), 1);
 /// gate.close();
 /// assert!(gate.enter(1).is_none());
 /// assert!(!gate.is_quiet());       // one is still inside
@@ -32,17 +33,27 @@ use crate::sync::{AtomicBool, AtomicUsize, Ordering, const_array, const_fn};
 /// assert_eq!((gate.entered(), gate.left(0)), (1, 1));
 /// ```
 pub struct Gate<const EXITS: usize, const STRIPES: usize> {
-    closed: AtomicBool,
+    /// How many came, times two, plus one when closed.
+    came: Came,
     stripes: [Stripe<EXITS>; STRIPES],
 }
 
+/// Everybody writes it: it has its own cache lines.
+#[cfg_attr(target_pointer_width = "64", repr(align(128)))]
+struct Came(AtomicU64);
+
 #[cfg_attr(target_pointer_width = "64", repr(align(128)))]
 struct Stripe<const EXITS: usize> {
-    entered: AtomicUsize,
-    /// Those who found the gate closed: counted in `entered` for a moment, never as an exit.
-    turned_away: AtomicUsize,
-    left: [AtomicUsize; EXITS],
+    left: [AtomicU64; EXITS],
+    /// Those who found the gate closed: counted as having come, never as an exit.
+    turned_away: AtomicU64,
 }
+
+/// The bit of `came` that says that the gate is closed.
+const CLOSED: u64 = 1;
+
+/// What one comer adds to `came`.
+const ONE: u64 = 2;
 
 /// A right to be inside; [`leave`](Self::leave) gives it back. Dropped (by a panic inside, say), it leaves by the last
 /// exit.
@@ -50,16 +61,13 @@ struct Stripe<const EXITS: usize> {
 #[derive(Debug)]
 pub struct Pass<'a, const EXITS: usize> {
     stripe: &'a Stripe<EXITS>,
+    number: u64,
 }
 
 impl<const EXITS: usize> Stripe<EXITS> {
     const_fn! {
         const fn new() -> Self {
-            Self {
-                entered: AtomicUsize::new(0),
-                turned_away: AtomicUsize::new(0),
-                left: const_array!(AtomicUsize::new(0)),
-            }
+            Self { left: const_array!(AtomicU64::new(0)), turned_away: AtomicU64::new(0) }
         }
     }
 }
@@ -79,7 +87,7 @@ impl<const EXITS: usize, const STRIPES: usize> Gate<EXITS, STRIPES> {
         /// An open gate with nobody inside; needs at least one stripe, or it fails to compile.
         pub const fn new() -> Self {
             const { assert!(STRIPES > 0, "a gate needs at least one stripe") };
-            Self { closed: AtomicBool::new(false), stripes: const_array!(Stripe::new()) }
+            Self { came: Came(AtomicU64::new(0)), stripes: const_array!(Stripe::new()) }
         }
     }
 
@@ -87,72 +95,82 @@ impl<const EXITS: usize, const STRIPES: usize> Gate<EXITS, STRIPES> {
     #[inline]
     pub fn enter(&self, stripe: usize) -> Option<Pass<'_, EXITS>> {
         let stripe = &self.stripes[stripe % STRIPES];
-        // AcqRel pairs with the read-modify-write in `is_quiet`: either that one counts us, or we acquire it and with
-        // it the closed flag, which its thread stored before.
-        stripe.entered.fetch_add(1, Ordering::AcqRel);
-        if self.closed.load(Ordering::Relaxed) {
+        // Relaxed: all additions to this word and its closing have one order, so whoever comes before the close is in
+        // what the closer reads. What was done inside is passed on by leaving.
+        let before = self.came.0.fetch_add(ONE, Ordering::Relaxed);
+        if before & CLOSED != 0 {
             // Release pairs with the Acquire in `entered`: whoever counts us here has counted us there.
             stripe.turned_away.fetch_add(1, Ordering::Release);
             return None;
         }
-        Some(Pass { stripe })
+        Some(Pass { stripe, number: before / ONE + 1 })
+    }
+
+    /// Takes a number and leaves at once by the exit `kind`, even when the gate is closed: for what the owner does itself,
+    /// and waits for by other means. A kind that does not exist counts as the last one.
+    #[inline]
+    pub fn pass_by(&self, stripe: usize, kind: usize) -> u64 {
+        let before = self.came.0.fetch_add(ONE, Ordering::Relaxed);
+        self.stripes[stripe % STRIPES].leave(kind);
+        before / ONE + 1
     }
 
     /// Lets nobody in from now on. Returns whether this call closed it.
     pub fn close(&self) -> bool {
-        // Relaxed: the flag guards nothing by itself. The order against `enter` comes from `is_quiet`.
-        !self.closed.swap(true, Ordering::Relaxed)
+        // Relaxed: see `enter`.
+        self.came.0.fetch_or(CLOSED, Ordering::Relaxed) & CLOSED == 0
     }
 
     /// Whether [`close`](Self::close) was called.
     #[inline]
     pub fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Relaxed)
+        self.came.0.load(Ordering::Relaxed) & CLOSED != 0
     }
 
     /// Whether nobody is inside. After this thread closed the gate (or saw it closed) and this said `true`, nobody is
     /// inside and nobody will be.
-    ///
-    /// # Cost
-    ///
-    /// One atomic read-modify-write for each stripe; for shutting down, not for the hot path.
     pub fn is_quiet(&self) -> bool {
-        self.stripes.iter().all(|stripe| {
-            // Exits first: were entries read first, somebody who is turned away after that would stand in for somebody
-            // who is still inside.
-            // Relaxed: who was turned away has done nothing inside.
-            let away = stripe.turned_away.load(Ordering::Relaxed);
+        // Those who are out first: were comers read first, somebody who is turned away after that would stand in for
+        // somebody who is still inside.
+        let out = self.stripes.iter().fold(0_u64, |out, stripe| {
+            // Acquire: whoever is counted here is counted among the comers, which are read below.
+            let away = stripe.turned_away.load(Ordering::Acquire);
             // Acquire pairs with the Release in `leave`: what was done inside happened before this.
             let left = stripe.left.iter().map(|exit| exit.load(Ordering::Acquire));
-            let out = left.fold(away, usize::wrapping_add);
-            // AcqRel pairs with `enter`. A plain load could be old and miss somebody who has just gone in.
-            stripe.entered.fetch_add(0, Ordering::AcqRel) == out
-        })
+            left.fold(out.wrapping_add(away), u64::wrapping_add)
+        });
+        // Relaxed: a thread that has closed the gate, or seen it closed, reads the word no older than that.
+        self.came.0.load(Ordering::Relaxed) / ONE == out
     }
 
     /// How many went in since the beginning; those who were turned away do not count.
-    pub fn entered(&self) -> usize {
-        self.stripes.iter().fold(0, |sum: usize, stripe| {
-            // Acquire on the first: a newcomer counted there is not yet missing from the second.
-            let away = stripe.turned_away.load(Ordering::Acquire);
-            sum.wrapping_add(stripe.entered.load(Ordering::Relaxed).wrapping_sub(away))
-        })
+    pub fn entered(&self) -> u64 {
+        // Acquire on those turned away, and they first: each is among the comers that are read after it.
+        let away = self.stripes.iter().map(|stripe| stripe.turned_away.load(Ordering::Acquire));
+        let away = away.fold(0, u64::wrapping_add);
+        (self.came.0.load(Ordering::Relaxed) / ONE).wrapping_sub(away)
     }
 
     /// How many left by the exit `kind`; 0 for a kind that does not exist.
-    pub fn left(&self, kind: usize) -> usize {
+    pub fn left(&self, kind: usize) -> u64 {
         // Acquire: so that a reader who takes exits first and entries second never sees more exits than entries.
         let exits = self.stripes.iter().filter_map(|stripe| stripe.left.get(kind));
         exits.fold(0, |sum, exit| sum.wrapping_add(exit.load(Ordering::Acquire)))
     }
 
     /// How many were turned away because the gate was closed.
-    pub fn turned_away(&self) -> usize {
+    pub fn turned_away(&self) -> u64 {
         self.stripes.iter().fold(0, |sum, stripe| sum.wrapping_add(stripe.turned_away.load(Ordering::Relaxed)))
     }
 }
 
 impl<const EXITS: usize> Pass<'_, EXITS> {
+    /// Which comer this is: 1 for the first. Numbers of those who are turned away are not given to anybody else.
+    #[inline]
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Leaves by the exit `kind`. A kind that does not exist counts as the last one.
     #[inline]
     pub fn leave(self, kind: usize) {

@@ -64,6 +64,7 @@ pub mod dead_letter;
 pub mod depth;
 pub mod dispatch;
 pub mod entry;
+#[cfg(any(target_has_atomic = "64", feature = "portable-atomic"))]
 pub mod gate;
 pub mod handler;
 pub mod inline;

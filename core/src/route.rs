@@ -200,9 +200,26 @@ impl<H, L: EntryList<H>> Route<H, L> {
     /// Two binary searches; no allocation.
     pub fn lane(&self, lane: LaneId) -> &[Entry<H>] {
         let entries = self.entries();
+        if self.only_lane().is_some_and(|(only, _)| only == lane) {
+            return entries;
+        }
         let start = entries.partition_point(|entry| entry.lane < lane);
         let end = entries.partition_point(|entry| entry.lane <= lane);
         entries.get(start..end).unwrap_or_default()
+    }
+
+    /// Whether all handlers, if there are any, run on the emitter's thread.
+    #[inline]
+    pub fn is_all_inline(&self) -> bool {
+        self.inline == self.entries().len()
+    }
+
+    /// The one lane that all handlers are on, with how many they are; `None` if there are several, or some are inline.
+    #[inline]
+    pub fn only_lane(&self) -> Option<(LaneId, usize)> {
+        let entries = self.entries();
+        let (first, last) = (entries.first()?, entries.last()?);
+        (self.inline == 0 && first.lane == last.lane).then_some((first.lane, entries.len()))
     }
 
     /// Whether there are no entries.

@@ -18,6 +18,11 @@ mod imp {
     #[cfg(feature = "portable-atomic")]
     pub(crate) use portable_atomic::{AtomicBool, AtomicUsize, Ordering};
 
+    #[cfg(all(target_has_atomic = "64", not(feature = "portable-atomic")))]
+    pub(crate) use core::sync::atomic::AtomicU64;
+    #[cfg(feature = "portable-atomic")]
+    pub(crate) use portable_atomic::AtomicU64;
+
     /// A cell that hands out raw pointers inside closures, the shape loom can check.
     #[derive(Debug)]
     pub(crate) struct UnsafeCell<T>(core::cell::UnsafeCell<T>);
@@ -132,6 +137,7 @@ mod imp {
 
     witnessed!(AtomicBool, bool);
     witnessed!(AtomicUsize, usize, fetch_add fetch_sub fetch_or);
+    witnessed!(AtomicU64, u64, fetch_add fetch_sub fetch_or);
 
     /// Under loom a spin must let another thread run, or the model never ends.
     pub(crate) fn spin_loop() {

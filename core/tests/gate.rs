@@ -32,11 +32,26 @@ fn who_comes_late_is_turned_away_and_counted() {
     let threads: Vec<_> = (0..4)
         .map(|stripe| {
             let gate = Arc::clone(&gate);
-            thread::spawn(move || std::iter::from_fn(|| gate.enter(stripe).map(|pass| pass.leave(0))).count())
+            thread::spawn(move || std::iter::from_fn(|| gate.enter(stripe).map(|pass| pass.leave(0))).count() as u64)
         })
         .collect();
     assert!(gate.close() && !gate.close());
-    let entered: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+    let entered: u64 = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
     assert!(gate.is_quiet() && gate.is_closed());
     assert_eq!((gate.entered(), gate.left(0), gate.turned_away()), (entered, entered, 4));
+}
+
+#[test]
+fn every_comer_has_a_number_of_its_own() {
+    let gate: Gate<2, 2> = Gate::new();
+    let first = gate.enter(0).unwrap();
+    let own = gate.pass_by(1, 1);
+    let second = gate.enter(0).unwrap();
+    assert_eq!((first.number(), own, second.number()), (1, 2, 3));
+    first.leave(0);
+    second.leave(0);
+    gate.close();
+    assert_eq!(gate.pass_by(0, 1), 4, "the owner still gets a number when the gate is closed");
+    assert!(gate.is_quiet());
+    assert_eq!((gate.entered(), gate.left(0), gate.left(1)), (4, 2, 2));
 }

@@ -54,7 +54,7 @@ fn guarded(stripes: usize) {
         // SAFETY: the gate is closed and quiet.
         shared.inside.with_mut(|value| unsafe { *value = 0 });
     }
-    let entered: usize = emitters.into_iter().map(|thread| thread.join().unwrap()).sum();
+    let entered: u64 = emitters.into_iter().map(|thread| thread.join().unwrap()).sum();
     assert!(shared.gate.is_quiet());
     assert_eq!(
         (shared.gate.entered(), shared.gate.left(0), shared.gate.turned_away()),

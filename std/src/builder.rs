@@ -9,7 +9,6 @@ use nervebus_core::gate::Gate;
 
 use crate::admission::name::NameRule;
 use crate::bus::{Audit, Bus};
-use crate::delivery::count::Apart;
 use crate::delivery::dead_letters::DeadLetterStore;
 use crate::delivery::directory::{Directory, Limits};
 use crate::delivery::engine::{AUDIT_ERROR, Engine, HANDLER_ERROR, InlineAccount};
@@ -29,6 +28,7 @@ const MAX_DEAD_LETTERS: u64 = 1 << 24;
 const MAX_TOPICS: u64 = 1 << 24;
 const MAX_SUBSCRIPTIONS: u64 = 1 << 24;
 const MAX_DEPTH: u64 = 1_000;
+const MAX_CHAIN: u64 = 1_000_000;
 const MAX_WAIT: Duration = Duration::from_secs(60 * 60 * 24);
 
 /// Names that a lane cannot have, because the bus uses them.
@@ -46,6 +46,7 @@ pub struct Builder {
     names: NameRule,
     limits: Limits,
     max_depth: u32,
+    max_chain: u32,
     wait_limit: Duration,
     storage: Box<dyn Storage>,
 }
@@ -61,6 +62,7 @@ impl Builder {
             names: NameRule::default(),
             limits: Limits { topics: 16_384, subscriptions: 65_536 },
             max_depth: 16,
+            max_chain: 10_000,
             wait_limit: Duration::from_secs(30),
             storage: Box::new(Disk),
         }
@@ -122,6 +124,14 @@ impl Builder {
         self
     }
 
+    /// How long a chain of events may be of which each is emitted by a handler of the one before, on whatever thread.
+    /// Default: 10,000. Range: 1 to 1,000,000. The emit that would make it longer fails with
+    /// [`EmitError::LoopDetected`](crate::EmitError::LoopDetected).
+    pub fn max_chain(mut self, limit: u32) -> Self {
+        self.max_chain = limit;
+        self
+    }
+
     /// How long `emit_and_wait` waits at most. Default: 30 s. Range: more than zero, at most a day.
     pub fn wait_limit(mut self, limit: Duration) -> Self {
         self.wait_limit = limit;
@@ -180,9 +190,9 @@ impl Builder {
             None => None,
         };
         Ok(Engine {
-            bus: random::bits(),
-            seq: Apart::default(),
+            bus: random::bits() | 1,
             gate: Gate::new(),
+            is_bare: tap.is_none(),
             directory: Directory::new(self.limits, &[HANDLER_ERROR, AUDIT_ERROR]),
             queues,
             tap,
@@ -192,6 +202,7 @@ impl Builder {
             system_lost: AtomicU64::new(0),
             names: self.names,
             max_depth: self.max_depth,
+            max_chain: self.max_chain,
             wait_limit: self.wait_limit,
             started: clock::now(),
             draining: AtomicBool::new(false),
@@ -203,6 +214,7 @@ impl Builder {
         in_range("max_topics", self.limits.topics as u64, 16, MAX_TOPICS)?;
         in_range("max_subscriptions", self.limits.subscriptions as u64, 1, MAX_SUBSCRIPTIONS)?;
         in_range("max_depth", self.max_depth.into(), 1, MAX_DEPTH)?;
+        in_range("max_chain", self.max_chain.into(), 1, MAX_CHAIN)?;
         in_range("lanes", self.lanes.len() as u64 + 1, 1, MAX_LANES)?;
         wait_in_range("wait_limit", self.wait_limit)?;
         let mut names = Vec::new();

@@ -177,7 +177,7 @@ impl Bus {
     ///
     /// As [`emit`](Self::emit); [`EmitError::Full`] where that would wait.
     pub fn try_emit<P: Payload>(&self, topic: &str, payload: P) -> Result<Receipt, EmitError<P>> {
-        self.engine().emit(topic, payload, How { patience: Patience::Never, ..How::PLAIN })
+        self.engine().emit(topic, payload, How::with(Patience::Never))
     }
 
     /// Emits, waits for all handlers, and returns the outcome of each.

@@ -1,5 +1,5 @@
-//! What an event inherits from the one whose handler emits it: correlation and cause; and what a thread is doing for
-//! which bus.
+//! What an event inherits from the one whose handler emits it: cause, correlation, deadline; and what a thread is doing
+//! for which bus.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -7,115 +7,148 @@ use std::sync::Arc;
 use nervebus_core::LaneId;
 
 thread_local! {
-    /// What has no destructor, and so is there as long as the thread is.
-    static STATE: State = const { State { worker_of: Cell::new(None), depth: Cell::new(0) } };
+    /// What has no destructor costs nothing to reach, and is there as long as the thread is.
+    static THREAD: Thread = const { Thread::new() };
 
     /// What is gone when a thread emits while it ends, from the `Drop` of another thread-local value.
-    static SCOPE: Scope = const { Scope { handling: RefCell::new(Vec::new()), correlation: RefCell::new(None) } };
+    static SCOPE: Scope = const { Scope { outer: RefCell::new(Vec::new()), lineage: RefCell::new(None) } };
 }
 
-/// What this thread is, and how deep it is in handlers.
-struct State {
+/// What this thread is, and what it is doing.
+struct Thread {
     /// The bus and lane whose worker this thread is.
     worker_of: Cell<Option<(u64, LaneId)>>,
-    /// How many dispatches are nested.
-    depth: Cell<u32>,
+    /// The event whose handler runs.
+    handling: Cell<Handled>,
+    /// Whether that event hands something down.
+    hands_down: Cell<bool>,
 }
 
-/// What this thread is doing.
+/// The event that a thread is handling; all zero for none.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Handled {
+    pub(crate) bus: u64,
+    pub(crate) seq: u64,
+    /// How many handlers' emits lie between this event and the first of its chain.
+    pub(crate) hops: u32,
+    /// How many dispatches are nested on this thread.
+    pub(crate) depth: u32,
+}
+
+/// What is rarely there.
 struct Scope {
-    /// The buses and events whose handlers lie on this thread's stack, innermost last. Grows once for each thread.
-    handling: RefCell<Vec<(u64, u64)>>,
-    correlation: RefCell<Option<Arc<str>>>,
+    /// What was here before, outermost first: the bus whose handler ran, and what its event handed down.
+    outer: RefCell<Vec<(u64, Option<Arc<Lineage>>)>>,
+    lineage: RefCell<Option<Arc<Lineage>>>,
 }
 
-/// What an emit on this thread inherits.
-#[derive(Debug, Default, Clone)]
-pub(crate) struct Inherited {
-    /// Sequence number of the event being handled; 0 for none, or for one of another bus.
-    pub(crate) cause: u64,
+/// What goes from an event to all that its handlers emit, from bus to bus.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Lineage {
     pub(crate) correlation: Option<Arc<str>>,
+    /// When all of it should be done, on the clock of the bus `clock`; 0 for no deadline.
+    pub(crate) deadline: u64,
+    /// The bus whose clock the deadline is on: a moment means nothing on another.
+    pub(crate) clock: u64,
 }
 
-/// What an emit on this bus inherits on this thread, right now. A correlation goes from bus to bus; a sequence number
-/// means nothing on another.
-#[inline]
-pub(crate) fn inherited(bus: u64) -> Inherited {
-    SCOPE
-        .try_with(|scope| {
-            let innermost = scope.handling.borrow().last().copied();
-            let cause = innermost.map_or(0, |(of, seq)| if of == bus { seq } else { 0 });
-            Inherited { cause, correlation: scope.correlation.borrow().clone() }
-        })
-        .unwrap_or_default()
+impl Thread {
+    const fn new() -> Self {
+        let nothing = Handled { bus: 0, seq: 0, hops: 0, depth: 0 };
+        Self { worker_of: Cell::new(None), handling: Cell::new(nothing), hands_down: Cell::new(false) }
+    }
 }
 
-/// How many dispatches are nested on this thread.
+/// The event that this thread is handling.
 #[inline]
-pub(crate) fn depth() -> u32 {
-    STATE.with(|state| state.depth.get())
+pub(crate) fn handled() -> Handled {
+    THREAD.with(|thread| thread.handling.get())
+}
+
+/// What an emit on this thread inherits, besides its cause.
+#[inline]
+pub(crate) fn lineage() -> Option<Arc<Lineage>> {
+    if THREAD.with(|thread| thread.hands_down.get()) { inherited() } else { None }
+}
+
+#[cold]
+fn inherited() -> Option<Arc<Lineage>> {
+    SCOPE.try_with(|scope| scope.lineage.borrow().clone()).unwrap_or_default()
 }
 
 /// Whether this thread is inside a handler of this bus, or is one of its workers.
 pub(crate) fn is_inside(bus: u64) -> bool {
-    let handling = |scope: &Scope| scope.handling.borrow().iter().any(|(of, _)| *of == bus);
-    lane_of(bus).is_some() || SCOPE.try_with(handling).unwrap_or(false)
+    let further_down = |scope: &Scope| scope.outer.borrow().iter().any(|(outer, _)| *outer == bus);
+    lane_of(bus).is_some() || handled().bus == bus || SCOPE.try_with(further_down).unwrap_or(false)
 }
 
 /// The lane of this bus that this thread works for, if any.
 #[inline]
 pub(crate) fn lane_of(bus: u64) -> Option<LaneId> {
-    STATE.with(|state| state.worker_of.get()).and_then(|(of, lane)| (of == bus).then_some(lane))
+    THREAD.with(|thread| thread.worker_of.get()).and_then(|(of, lane)| (of == bus).then_some(lane))
 }
 
 /// Whether this thread is a worker of any bus.
 #[inline]
 pub(crate) fn is_worker() -> bool {
-    STATE.with(|state| state.worker_of.get()).is_some()
+    THREAD.with(|thread| thread.worker_of.get()).is_some()
 }
 
 /// Marks this thread as a lane's worker for the rest of its life.
 pub(crate) fn become_worker(bus: u64, lane: LaneId) {
-    STATE.with(|state| state.worker_of.set(Some((bus, lane))));
+    THREAD.with(|thread| thread.worker_of.set(Some((bus, lane))));
 }
 
 /// While this value lives, emits on this thread are caused by the event it was made for.
 #[derive(Debug)]
 pub(crate) struct Handling {
-    /// Whether there is something to take back.
-    noted: bool,
-    outer_correlation: Option<Option<Arc<str>>>,
+    outer: Handled,
+    /// Whether there is more to take back than that.
+    rare: bool,
 }
 
 impl Handling {
     #[inline]
-    pub(crate) fn enter(bus: u64, seq: u64, correlation: Option<&Arc<str>>) -> Self {
-        STATE.with(|state| state.depth.set(state.depth.get() + 1));
-        SCOPE
-            .try_with(|scope| {
-                scope.handling.borrow_mut().push((bus, seq));
-                let mut current = scope.correlation.borrow_mut();
-                // Most events have no correlation and are not emitted under one: nothing to swap, nothing to restore.
-                let changes = correlation.is_some() || current.is_some();
-                let outer_correlation = changes.then(|| std::mem::replace(&mut *current, correlation.cloned()));
-                Self { noted: true, outer_correlation }
-            })
-            .unwrap_or_else(|_| Self { noted: false, outer_correlation: None })
+    pub(crate) fn enter(bus: u64, seq: u64, hops: u32, lineage: Option<&Arc<Lineage>>) -> Self {
+        THREAD.with(|thread| {
+            let outer = thread.handling.get();
+            thread.handling.set(Handled { bus, seq, hops, depth: outer.depth + 1 });
+            // Most events hand nothing down, and are not emitted below one that does, or below one of another bus.
+            let rare = lineage.is_some() || thread.hands_down.get() || (outer.bus != bus && outer.bus != 0);
+            Self { outer, rare: rare && begin(outer.bus, lineage) }
+        })
     }
 }
 
 impl Drop for Handling {
+    #[inline]
     fn drop(&mut self) {
-        STATE.with(|state| state.depth.set(state.depth.get().saturating_sub(1)));
-        if !self.noted {
-            return;
+        THREAD.with(|thread| thread.handling.set(self.outer));
+        if self.rare {
+            end();
         }
-        // A thread that ends between the two has nothing left to restore.
-        let _ = SCOPE.try_with(|scope| {
-            scope.handling.borrow_mut().pop();
-            if let Some(outer) = self.outer_correlation.take() {
-                *scope.correlation.borrow_mut() = outer;
-            }
-        });
     }
+}
+
+/// Notes what is above: the bus whose handler runs, and what its event hands down. `false` when a thread that ends can
+/// note nothing.
+#[cold]
+fn begin(outer_bus: u64, lineage: Option<&Arc<Lineage>>) -> bool {
+    let begun = SCOPE.try_with(|scope| {
+        let above = scope.lineage.replace(lineage.cloned());
+        scope.outer.borrow_mut().push((outer_bus, above));
+    });
+    THREAD.with(|thread| thread.hands_down.set(lineage.is_some() && begun.is_ok()));
+    begun.is_ok()
+}
+
+#[cold]
+fn end() {
+    let above = SCOPE.try_with(|scope| {
+        let (_, above) = scope.outer.borrow_mut().pop().unwrap_or_default();
+        let some = above.is_some();
+        scope.lineage.replace(above);
+        some
+    });
+    THREAD.with(|thread| thread.hands_down.set(above.unwrap_or(false)));
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::bus::Bus;
-use crate::delivery::emit::How;
+use crate::context::{self, Lineage};
+use crate::delivery::emit::{Extra, How};
 use crate::delivery::envelope::Meta;
 use crate::delivery::lane::Patience;
 use crate::delivery::report::{Report, Waiter};
@@ -79,6 +80,11 @@ impl<'a, P: Payload> Emission<'a, P> {
         let Meta { event_id, source, timestamp } = &meta;
         let given = event_id.is_some() || source.is_some() || timestamp.is_some();
         let meta = given.then(|| Arc::new(meta));
-        bus.engine().emit(topic, payload, How { patience, meta, correlation, waiter, ..How::PLAIN })
+        let lineage = correlation.map(|correlation| {
+            let inherited = context::lineage().as_deref().cloned().unwrap_or_default();
+            Arc::new(Lineage { correlation: Some(correlation), ..inherited })
+        });
+        let extra = Extra { meta, lineage, waiter, system: false };
+        bus.engine().emit(topic, payload, How { patience, extra: Some(&extra) })
     }
 }

@@ -164,6 +164,13 @@ pub enum EmitError<P> {
         /// What was to be emitted.
         payload: P,
     },
+    /// The event would be one too many in a chain of events that cause each other, on whatever threads.
+    LoopDetected {
+        /// How long a chain may be.
+        limit: u32,
+        /// What was to be emitted.
+        payload: P,
+    },
     /// A handler wants to wait for its own lane, which cannot go on before the handler returns.
     WouldDeadlock {
         /// Which lane.
@@ -186,6 +193,7 @@ impl<P> EmitError<P> {
             | Self::Full { payload, .. }
             | Self::TooManyTopics { payload, .. }
             | Self::TooDeep { payload, .. }
+            | Self::LoopDetected { payload, .. }
             | Self::WouldDeadlock { payload, .. }
             | Self::Closed { payload } => payload,
         }
@@ -209,6 +217,9 @@ impl<P> fmt::Display for EmitError<P> {
             Self::Full { lane, .. } => write!(f, "lane {lane:?} is full"),
             Self::TooManyTopics { limit, .. } => write!(f, "the bus has its limit of {limit} topics"),
             Self::TooDeep { limit, .. } => write!(f, "inline handlers emit more than {limit} levels deep"),
+            Self::LoopDetected { limit, .. } => {
+                write!(f, "a chain of events that cause each other is longer than {limit}")
+            }
             Self::WouldDeadlock { lane, .. } => {
                 write!(f, "a handler of lane {lane:?} cannot wait for handlers of that lane")
             }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::delivery::envelope::{Envelope, Kept};
+use crate::delivery::envelope::Head;
 use crate::event_id::EventId;
+use crate::payload::Content;
 
 /// An event as a handler sees it: a view that lives as long as the call.
 ///
@@ -35,7 +36,8 @@ use crate::event_id::EventId;
 /// ```
 #[derive(Clone, Copy)]
 pub struct Event<'a> {
-    pub(crate) envelope: &'a Envelope,
+    pub(crate) head: &'a Head,
+    pub(crate) content: &'a dyn Content,
     pub(crate) topic: &'a str,
     pub(crate) bus: u64,
 }
@@ -48,49 +50,49 @@ impl<'a> Event<'a> {
 
     /// The number of the event on its bus: later emits have higher numbers. Starts at 1.
     pub fn seq(&self) -> u64 {
-        self.envelope.seq
+        self.head.seq
     }
 
     /// The event's identity: the one it was emitted with, or one that no other event of any bus has.
     pub fn id(&self) -> EventId<'a> {
-        match self.envelope.meta.as_deref().and_then(|meta| meta.event_id.as_deref()) {
+        match self.head.meta.as_deref().and_then(|meta| meta.event_id.as_deref()) {
             Some(given) => EventId::given(given),
-            None => EventId::made(self.bus, self.envelope.seq),
+            None => EventId::made(self.bus, self.head.seq),
         }
     }
 
     /// When the event happened, in seconds since the Unix epoch: as given by its emitter, or when it was emitted.
     pub fn timestamp(&self) -> f64 {
-        match self.envelope.meta.as_deref().and_then(|meta| meta.timestamp) {
+        match self.head.meta.as_deref().and_then(|meta| meta.timestamp) {
             Some(given) => given,
-            None => self.envelope.emitted_at() as f64 / 1e9,
+            None => self.head.emitted_at() as f64 / 1e9,
         }
     }
 
     /// Who emitted it, if the emitter said so.
     pub fn source(&self) -> Option<&'a str> {
-        self.envelope.meta.as_deref()?.source.as_deref()
+        self.head.meta.as_deref()?.source.as_deref()
     }
 
     /// What ties together all events of one request; handlers' own emits inherit it.
     pub fn correlation_id(&self) -> Option<&'a str> {
-        self.envelope.correlation.as_deref()
+        self.head.lineage.as_deref()?.correlation.as_deref()
     }
 
     /// The sequence number of the event whose handler emitted this one.
     pub fn causation(&self) -> Option<u64> {
-        (self.envelope.cause != 0).then_some(self.envelope.cause)
+        (self.head.cause != 0).then_some(self.head.cause)
     }
 
     /// The payload as JSON; `null` when its `Serialize` implementation fails.
     pub fn payload(&self) -> &'a Value {
-        self.envelope.body.content().json()
+        self.content.json()
     }
 
     /// The payload as the type it was emitted as; `None` for any other type. Name the type: `payload_as::<u64>()` of an
     /// event that was emitted with `1` is `None`, for that is an `i32`.
     pub fn payload_as<T: 'static>(&self) -> Option<&'a T> {
-        self.envelope.body.content().as_any().downcast_ref()
+        self.content.as_any().downcast_ref()
     }
 }
 
@@ -113,12 +115,18 @@ impl fmt::Debug for Event<'_> {
 ///
 /// Cheap to clone; the payload is shared.
 #[derive(Clone)]
-pub struct OwnedEvent(pub(crate) Arc<Kept>);
+pub struct OwnedEvent(pub(crate) Arc<dyn Held>);
+
+/// Whatever holds an event beyond its delivery.
+pub(crate) trait Held: Send + Sync {
+    /// What handlers see of it.
+    fn view(&self) -> Event<'_>;
+}
 
 impl OwnedEvent {
     /// The view that handlers see.
     pub fn as_event(&self) -> Event<'_> {
-        Event { envelope: &self.0.envelope, topic: &self.0.topic, bus: self.0.bus }
+        self.0.view()
     }
 }
 

@@ -41,13 +41,20 @@ pub(crate) trait Content: Send + Sync {
 }
 
 /// A value with the JSON view that is made when somebody first asks for it.
-struct Held<T> {
+pub(crate) struct Cargo<T> {
     /// `None` only after the value was taken out of a place that is about to be overwritten.
     value: Option<T>,
     json: OnceLock<Box<Value>>,
 }
 
-impl<T: Payload> Content for Held<T> {
+impl<T> Cargo<T> {
+    #[inline]
+    pub(crate) const fn new(value: T) -> Self {
+        Self { value: Some(value), json: OnceLock::new() }
+    }
+}
+
+impl<T: Payload> Content for Cargo<T> {
     fn as_any(&self) -> &dyn Any {
         match &self.value {
             Some(value) => value,
@@ -75,11 +82,11 @@ impl<T: Payload> Content for Held<T> {
     }
 
     fn share(&mut self) -> Arc<dyn Content> {
-        Arc::new(Held { value: self.value.take(), json: std::mem::take(&mut self.json) })
+        Arc::new(Cargo { value: self.value.take(), json: std::mem::take(&mut self.json) })
     }
 }
 
-impl<T: Payload> Upcast<dyn Content> for Held<T> {
+impl<T: Payload> Upcast<dyn Content> for Cargo<T> {
     fn upcast(&self) -> &(dyn Content + 'static) {
         self
     }
@@ -92,7 +99,13 @@ impl<T: Payload> Upcast<dyn Content> for Held<T> {
 impl Body {
     /// Takes a value in: in place if it fits, on the heap if not.
     pub(crate) fn new<P: Payload>(value: P) -> Self {
-        match Inline::new(Held { value: Some(value), json: OnceLock::new() }) {
+        Self::of(Cargo::new(value))
+    }
+
+    /// Takes in a value that a handler may have seen already.
+    #[inline]
+    pub(crate) fn of<P: Payload>(cargo: Cargo<P>) -> Self {
+        match Inline::new(cargo) {
             Ok(inline) => Self::Inline(inline),
             Err(large) => Self::Shared(Arc::new(large)),
         }
@@ -120,7 +133,7 @@ impl Body {
             Self::Inline(inline) => &mut **inline,
             Self::Shared(shared) => Arc::get_mut(shared)?,
         };
-        content.as_any_mut().downcast_mut::<Held<P>>()?.value.take()
+        content.as_any_mut().downcast_mut::<Cargo<P>>()?.value.take()
     }
 
     pub(crate) fn content(&self) -> &dyn Content {

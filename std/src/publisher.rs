@@ -80,6 +80,6 @@ impl Publisher {
     #[inline]
     fn send<P: Payload>(&mut self, payload: P, patience: Patience) -> Result<Receipt, EmitError<P>> {
         let route = self.route.load();
-        self.bus.engine().emit_to(&self.topic, route, payload, How { patience, ..How::PLAIN })
+        self.bus.engine().emit_to(&self.topic, route, payload, How::with(patience))
     }
 }

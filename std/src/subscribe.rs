@@ -1,13 +1,13 @@
 //! Subscribing: what a user says before the handler.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicBool;
 
 use nervebus_core::{LaneId, Pattern, Priority, SubscriptionId};
 
 use crate::bus::Bus;
 use crate::delivery::handler::{HandlerResult, thunk};
-use crate::delivery::subscription::Subscription;
+use crate::delivery::subscription::{Calls, Subscription};
 use crate::error::SubscribeError;
 use crate::event::Event;
 
@@ -75,7 +75,7 @@ impl<'a> Subscribe<'a> {
         let pattern =
             Pattern::new(self.pattern).map_err(|error| SubscribeError::InvalidPattern { rule: error.to_string() })?;
         let lane = self.find_lane()?;
-        let timing = self.bus.timing();
+        let sampling = self.bus.timing().into();
         let name = self.name.unwrap_or_else(|| self.pattern.to_owned()).into();
         let handler = thunk(handler);
         self.bus.engine().directory.subscribe(pattern, self.bus.engine().names, |id| Subscription {
@@ -84,10 +84,9 @@ impl<'a> Subscribe<'a> {
             pattern: self.pattern.into(),
             lane,
             priority: self.priority,
-            timing,
+            sampling,
             active: AtomicBool::new(true),
-            handled: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
+            calls: Calls::default(),
             timings: OnceLock::new(),
             handler,
         })

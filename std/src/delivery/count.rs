@@ -1,74 +1,30 @@
 //! Counters that many threads add to without sharing a cache line, most of them without a locked instruction.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Over how many cache lines a counter is spread. All but the last belong to one thread each, as long as it lives; the
-/// last is for threads that came too late to get one of their own.
-pub(crate) const STRIPES: usize = 16;
+use crate::platform::place::{Place, STRIPES};
 
-/// The stripes that belong to a thread, a bit for each.
-static TAKEN: AtomicU32 = AtomicU32::new(0);
-
-/// The stripe that belongs to nobody.
-const SHARED: Place = Place { stripe: STRIPES - 1, alone: false };
-
-thread_local! {
-    static PLACE: Lease = Lease::take();
+/// `N` counts that belong together, spread out: those of one thread lie on one cache line.
+#[derive(Debug)]
+pub(crate) struct Striped<const N: usize> {
+    stripes: [Stripe<N>; STRIPES],
 }
 
-/// A thread's place in all counters that are spread out.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Place {
-    pub(crate) stripe: usize,
-    /// Whether no other thread adds there, so that adding takes a load and a store.
-    pub(crate) alone: bool,
-}
-
-/// The place of this thread.
-#[inline]
-pub(crate) fn place() -> Place {
-    // A thread that emits while it ends has given its place up.
-    PLACE.try_with(|lease| lease.0).unwrap_or(SHARED)
-}
-
-/// A place that is given back when its thread ends.
-struct Lease(Place);
-
-impl Lease {
-    fn take() -> Self {
-        let free = |taken: u32| (0..STRIPES - 1).find(|stripe| taken & (1 << stripe) == 0);
-        // Acquire pairs with the Release in `drop`: the thread that had the place before is done counting.
-        let taken = TAKEN
-            .fetch_update(Ordering::Acquire, Ordering::Relaxed, |taken| free(taken).map(|stripe| taken | 1 << stripe));
-        let own = taken.ok().and_then(free);
-        Self(own.map_or(SHARED, |stripe| Place { stripe, alone: true }))
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if self.0.alone {
-            // Release pairs with the Acquire in `take`.
-            TAKEN.fetch_and(!(1 << self.0.stripe), Ordering::Release);
-        }
-    }
-}
-
-/// A count, spread out.
-#[derive(Debug, Default)]
-pub(crate) struct Striped {
-    stripes: [Stripe; STRIPES],
-}
-
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(align(64))]
-struct Stripe(AtomicU64);
+struct Stripe<const N: usize>([AtomicU64; N]);
 
-impl Striped {
-    /// Adds at this thread's place.
+impl<const N: usize> Default for Striped<N> {
+    fn default() -> Self {
+        Self { stripes: [const { Stripe([const { AtomicU64::new(0) }; N]) }; STRIPES] }
+    }
+}
+
+impl<const N: usize> Striped<N> {
+    /// Adds to the count `which` at this thread's place.
     #[inline]
-    pub(crate) fn add(&self, place: Place, count: u64) {
-        let counter = &self.stripes[place.stripe % STRIPES].0;
+    pub(crate) fn add(&self, place: Place, which: usize, count: u64) {
+        let Some(counter) = self.stripes[place.stripe % STRIPES].0.get(which) else { return };
         if place.alone {
             add_alone(counter, count);
         } else {
@@ -76,9 +32,9 @@ impl Striped {
         }
     }
 
-    /// The sum over all stripes; exact when nobody adds.
-    pub(crate) fn sum(&self) -> u64 {
-        self.stripes.iter().map(|stripe| read(&stripe.0)).sum()
+    /// The sum of the count `which` over all stripes; exact when nobody adds.
+    pub(crate) fn sum(&self, which: usize) -> u64 {
+        self.stripes.iter().filter_map(|stripe| stripe.0.get(which)).map(read).sum()
     }
 }
 
@@ -95,11 +51,6 @@ pub(crate) struct Outcomes {
     /// Written by whoever drops.
     pub(crate) dropped: AtomicU64,
 }
-
-/// Keeps what is written all the time off the cache lines of what is only read.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub(crate) struct Apart<T>(pub(crate) T);
 
 /// Adds to a counter that several threads add to.
 #[inline]
@@ -133,18 +84,19 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::platform::place::place;
 
     #[test]
     fn more_threads_than_stripes_lose_no_count() {
         const THREADS: usize = STRIPES * 3;
         const EACH: u64 = 5_000;
-        let (counter, start) = (Arc::new(Striped::default()), Arc::new(Barrier::new(THREADS)));
+        let (counter, start) = (Arc::new(Striped::<1>::default()), Arc::new(Barrier::new(THREADS)));
         let threads: Vec<_> = (0..THREADS)
             .map(|_| {
                 let (counter, start) = (Arc::clone(&counter), Arc::clone(&start));
                 thread::spawn(move || {
                     start.wait();
-                    (0..EACH).for_each(|_| counter.add(place(), 1));
+                    (0..EACH).for_each(|_| counter.add(place(), 0, 1));
                     let alone = place().alone;
                     // A place of one's own is given back at the end: nobody ends before all have one.
                     start.wait();
@@ -154,6 +106,6 @@ mod tests {
             .collect();
         let alone = threads.into_iter().map(|thread| thread.join().unwrap()).filter(|alone| *alone).count();
         assert!(alone < STRIPES);
-        assert_eq!(counter.sum(), THREADS as u64 * EACH);
+        assert_eq!(counter.sum(0), THREADS as u64 * EACH);
     }
 }

@@ -14,50 +14,74 @@ use crate::event::Event;
 #[derive(Debug, Default)]
 pub(crate) struct Delivered {
     pub(crate) handled: usize,
+    /// What went wrong, if anything did.
+    pub(crate) trouble: Option<Box<Trouble>>,
+}
+
+/// Deliveries that did not succeed.
+#[derive(Debug, Default)]
+pub(crate) struct Trouble {
     /// Handlers that were unsubscribed before their turn came.
     pub(crate) cancelled: usize,
-    pub(crate) failures: Vec<(Arc<Subscription>, Arc<HandlerError>)>,
-    /// One for each handler that was called, if the emitter waits for them.
-    pub(crate) outcomes: Vec<Outcome>,
+    pub(crate) failures: Failures,
 }
+
+/// Handlers that failed, and how.
+pub(crate) type Failures = Vec<(Arc<Subscription>, Arc<HandlerError>)>;
 
 /// A subscription's place in a route.
 pub(crate) type RouteEntry = Entry<Arc<Subscription>>;
 
-/// Calls the handlers in order. Allocates only for failures, and for outcomes when they are wanted.
-pub(crate) fn deliver<'r>(
-    entries: impl IntoIterator<Item = &'r RouteEntry>,
-    event: &Event<'_>,
-    want_outcomes: bool,
-) -> Delivered {
-    let _scope = Handling::enter(event.bus, event.seq(), event.envelope.correlation.as_ref());
+/// Calls the handlers in order. Allocates only for failures.
+#[inline]
+pub(crate) fn deliver<'r>(entries: impl IntoIterator<Item = &'r RouteEntry>, event: &Event<'_>) -> Delivered {
+    let _scope = enter(event);
     let mut delivered = Delivered::default();
-    if want_outcomes {
-        entries.into_iter().for_each(|entry| delivered.call_and_note(entry, event));
-        return delivered;
-    }
-    let tally = dispatch(entries, event, |entry, failure| delivered.fail(entry, failure));
-    delivered.handled = tally.handled;
+    delivered.handled = dispatch(entries, event, |entry, failure| delivered.fail(entry, failure)).handled;
     delivered
 }
 
-impl Delivered {
-    fn fail(&mut self, entry: &RouteEntry, failure: Failure) {
-        match failure {
-            Failure::Cancelled => self.cancelled += 1,
-            Failure::Failed(error) => self.failures.push((Arc::clone(&entry.handler), error)),
+/// Calls the handlers in order, and says of each that was called what it did.
+pub(crate) fn deliver_and_note<'r>(
+    entries: impl IntoIterator<Item = &'r RouteEntry>,
+    event: &Event<'_>,
+) -> (Delivered, Vec<Outcome>) {
+    let _scope = enter(event);
+    let (mut delivered, mut outcomes) = (Delivered::default(), Vec::new());
+    for entry in entries {
+        let (failed, cancelled) = (delivered.failures().len(), delivered.cancelled());
+        delivered.handled += dispatch([entry], event, |entry, failure| delivered.fail(entry, failure)).handled;
+        if delivered.cancelled() > cancelled {
+            continue;
         }
+        let result = delivered.failures().get(failed).map_or(Ok(()), |(_, error)| Err(Arc::clone(error)));
+        let subscription = &entry.handler;
+        outcomes.push(Outcome { subscription: subscription.id, handler: Arc::clone(&subscription.name), result });
+    }
+    (delivered, outcomes)
+}
+
+#[inline]
+fn enter(event: &Event<'_>) -> Handling {
+    Handling::enter(event.bus, event.head.seq, event.head.hops, event.head.lineage.as_ref())
+}
+
+impl Delivered {
+    /// Handlers that were unsubscribed before their turn came.
+    pub(crate) fn cancelled(&self) -> usize {
+        self.trouble.as_ref().map_or(0, |trouble| trouble.cancelled)
     }
 
-    fn call_and_note(&mut self, entry: &RouteEntry, event: &Event<'_>) {
-        let (failed, cancelled) = (self.failures.len(), self.cancelled);
-        let tally = dispatch([entry], event, |entry, failure| self.fail(entry, failure));
-        self.handled += tally.handled;
-        if self.cancelled > cancelled {
-            return;
+    pub(crate) fn failures(&self) -> &[(Arc<Subscription>, Arc<HandlerError>)] {
+        self.trouble.as_ref().map_or(&[], |trouble| &trouble.failures)
+    }
+
+    #[cold]
+    fn fail(&mut self, entry: &RouteEntry, failure: Failure) {
+        let trouble = self.trouble.get_or_insert_default();
+        match failure {
+            Failure::Cancelled => trouble.cancelled += 1,
+            Failure::Failed(error) => trouble.failures.push((Arc::clone(&entry.handler), error)),
         }
-        let result = self.failures.get(failed).map_or(Ok(()), |(_, error)| Err(Arc::clone(error)));
-        let subscription = &entry.handler;
-        self.outcomes.push(Outcome { subscription: subscription.id, handler: Arc::clone(&subscription.name), result });
     }
 }

@@ -89,25 +89,14 @@ impl Directory {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Calls `then` with the topic of this name, making it known if it is new.
-    ///
-    /// A topic that is known had a valid name, so only a new one has to be checked: by `check`.
+    /// The topic of this name, if it is known.
     #[inline]
-    pub(crate) fn with_topic<R, E: From<TooManyTopics>>(
-        &self,
-        name: &str,
-        check: impl FnOnce() -> Result<(), E>,
-        then: impl FnOnce(&TopicState) -> R,
-    ) -> Result<R, E> {
-        if let Some(topic) = self.topics.get(name) {
-            return Ok(then(topic));
-        }
-        check()?;
-        let topic = self.intern(&mut self.lock(), name)?;
-        Ok(then(&topic))
+    pub(crate) fn get(&self, name: &str) -> Option<&Arc<TopicState>> {
+        self.topics.get(name)
     }
 
-    /// The topic of this name, for a handle that keeps it.
+    /// The topic of this name, made known if it is new. A topic that is known had a valid name, so only a new one has to
+    /// be checked, by the caller.
     pub(crate) fn topic(&self, name: &str) -> Result<Arc<TopicState>, TooManyTopics> {
         match self.topics.get(name) {
             Some(topic) => Ok(Arc::clone(topic)),

@@ -1,42 +1,69 @@
 //! Emitting: from a topic and a payload to the handlers' lanes.
 //!
-//! The order of an emit: through the gate; number; wait for room in the lanes, as far as their policies allow; audit;
-//! inline handlers; lanes. An emit that fails has failed before any handler saw the event.
+//! The order of an emit: through the gate, which numbers it; wait for room in the lanes, as far as their policies allow;
+//! audit; inline handlers; lanes. An emit that fails has failed before any handler saw the event.
+//!
+//! Most emits go to inline handlers only, or to one lane only, on a bus without an audit log. These two have a way of
+//! their own, on which nothing is done that they do not need; `emit_far` is the way of all others.
+
+mod far;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use nervebus_core::LaneId;
 use nervebus_core::gate::Pass;
 
-use crate::context;
-use crate::delivery::count::{self, Place, place};
-use crate::delivery::deliver::deliver;
+use crate::context::{self, Lineage};
+use crate::delivery::count;
+use crate::delivery::deliver::{Trouble, deliver};
 use crate::delivery::directory::{TooManyTopics, TopicRoute, TopicState};
-use crate::delivery::engine::{Engine, Exit};
-use crate::delivery::envelope::{Envelope, Meta};
+use crate::delivery::engine::{Engine, Exit, InlineAccount as Inline};
+use crate::delivery::envelope::{Envelope, Head, Kept, Meta};
 use crate::delivery::failure::drop_quietly;
 use crate::delivery::lane::{Patience, Pushed, Queue};
 use crate::delivery::report::Waiter;
 use crate::error::EmitError;
 use crate::event::{Event, OwnedEvent};
-use crate::payload::{Body, Payload};
+use crate::payload::{Body, Cargo, Payload};
+use crate::platform::place::{Place, place};
 use crate::receipt::Receipt;
 
-/// What an emitter may add to topic and payload.
-#[derive(Debug, Clone)]
-pub(crate) struct How {
+/// How to emit.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct How<'a> {
     pub(crate) patience: Patience,
+    /// What the emitter adds to topic and payload, if anything.
+    pub(crate) extra: Option<&'a Extra>,
+}
+
+/// What an emitter may add to topic and payload.
+#[derive(Debug, Default)]
+pub(crate) struct Extra {
     pub(crate) meta: Option<Arc<Meta>>,
-    pub(crate) correlation: Option<Arc<str>>,
+    /// What the event hands down, if it is not what it inherits.
+    pub(crate) lineage: Option<Arc<Lineage>>,
     pub(crate) waiter: Option<Arc<Waiter>>,
     /// Emitted by the bus itself: nothing refuses it as a whole.
     pub(crate) system: bool,
 }
 
-impl How {
-    pub(crate) const PLAIN: Self =
-        Self { patience: Patience::Policy, meta: None, correlation: None, waiter: None, system: false };
+impl How<'static> {
+    pub(crate) const PLAIN: Self = Self::with(Patience::Policy);
+
+    #[inline]
+    pub(crate) const fn with(patience: Patience) -> Self {
+        Self { patience, extra: None }
+    }
+}
+
+impl How<'_> {
+    fn waiter(&self) -> Option<&Arc<Waiter>> {
+        self.extra?.waiter.as_ref()
+    }
+
+    /// Whether the bus itself emits.
+    fn is_system(&self) -> bool {
+        self.extra.is_some_and(|extra| extra.system)
+    }
 }
 
 /// Why an event is refused.
@@ -46,6 +73,7 @@ pub(crate) enum Refused {
     TooManyTopics(usize),
     Full(String),
     TooDeep(u32),
+    LoopDetected(u32),
     WouldDeadlock(String),
     Closed,
 }
@@ -57,12 +85,14 @@ impl From<TooManyTopics> for Refused {
 }
 
 impl Refused {
+    #[cold]
     fn with<P>(self, payload: P) -> EmitError<P> {
         match self {
             Self::InvalidTopic(rule) => EmitError::InvalidTopic { rule, payload },
             Self::TooManyTopics(limit) => EmitError::TooManyTopics { limit, payload },
             Self::Full(lane) => EmitError::Full { lane, payload },
             Self::TooDeep(limit) => EmitError::TooDeep { limit, payload },
+            Self::LoopDetected(limit) => EmitError::LoopDetected { limit, payload },
             Self::WouldDeadlock(lane) => EmitError::WouldDeadlock { lane, payload },
             Self::Closed => EmitError::Closed { payload },
         }
@@ -70,31 +100,43 @@ impl Refused {
 }
 
 /// An event that is refused, with what it carried.
-type Returned = Box<(Refused, Body)>;
+pub(super) type Returned = Box<(Refused, Body)>;
+
+/// The right to be inside the bus, and where this thread counts.
+type Inside<'a> = Pass<'a, { Exit::COUNT }>;
 
 impl Engine {
     /// Emits by name.
     #[inline]
-    pub(crate) fn emit<P: Payload>(&self, name: &str, payload: P, how: How) -> Result<Receipt, EmitError<P>> {
+    pub(crate) fn emit<P: Payload>(&self, name: &str, payload: P, how: How<'_>) -> Result<Receipt, EmitError<P>> {
         let place = place();
         let Some(pass) = self.gate.enter(place.stripe) else {
             return Err(EmitError::Closed { payload });
         };
-        let check = || self.names.check(name).map_err(Refused::InvalidTopic);
-        // The payload is moved into the closure only when there is a topic to emit on.
-        let mut payload = Some(payload);
-        let emitted = self.directory.with_topic(name, check, |topic| {
-            payload.take().map(|payload| self.emit_on(topic, &topic.table.load(), Body::new(payload), how))
-        });
-        let (exit, result) = match (emitted, payload) {
-            (Ok(Some(Ok((exit, receipt)))), _) => (exit, Ok(receipt)),
-            (Ok(Some(Err(returned))), _) => (Exit::Refused, self.give_back(*returned)),
-            (Err(refused), Some(payload)) => (Exit::Refused, Err(refused.with(payload))),
-            // Neither happens: the payload is taken exactly when the closure runs.
-            (Ok(None) | Err(_), _) => (Exit::Refused, Ok(Receipt::new(self.bus, 0))),
-        };
-        leave(pass, place, exit);
-        result
+        match self.directory.get(name) {
+            Some(topic) => self.emit_on(pass, place, topic, &topic.table.load(), payload, how),
+            None => self.emit_on_new(pass, place, name, payload, how),
+        }
+    }
+
+    /// Emits on a topic that may be new.
+    #[cold]
+    fn emit_on_new<P: Payload>(
+        &self,
+        pass: Inside<'_>,
+        place: Place,
+        name: &str,
+        payload: P,
+        how: How<'_>,
+    ) -> Result<Receipt, EmitError<P>> {
+        let checked = self.names.check(name).map_err(Refused::InvalidTopic);
+        match checked.and_then(|()| Ok(self.directory.topic(name)?)) {
+            Ok(topic) => self.emit_on(pass, place, &topic, &topic.table.load(), payload, how),
+            Err(refused) => {
+                leave(pass, place, Exit::Refused);
+                Err(refused.with(payload))
+            }
+        }
     }
 
     /// Emits on a topic and route that the caller keeps.
@@ -104,18 +146,138 @@ impl Engine {
         topic: &TopicState,
         route: &TopicRoute,
         payload: P,
-        how: How,
+        how: How<'_>,
     ) -> Result<Receipt, EmitError<P>> {
         let place = place();
         let Some(pass) = self.gate.enter(place.stripe) else {
             return Err(EmitError::Closed { payload });
         };
-        let (exit, result) = match self.emit_on(topic, route, Body::new(payload), how) {
-            Ok((exit, receipt)) => (exit, Ok(receipt)),
-            Err(returned) => (Exit::Refused, self.give_back(*returned)),
+        self.emit_on(pass, place, topic, route, payload, how)
+    }
+
+    #[inline]
+    fn emit_on<P: Payload>(
+        &self,
+        pass: Inside<'_>,
+        place: Place,
+        topic: &TopicState,
+        route: &TopicRoute,
+        payload: P,
+        how: How<'_>,
+    ) -> Result<Receipt, EmitError<P>> {
+        if self.is_bare && how.extra.is_none() {
+            if route.is_all_inline() {
+                return self.emit_here(pass, place, topic, route, payload);
+            }
+            if let Some((lane, handlers)) = route.only_lane()
+                && let Some(queue) = self.queue(lane)
+            {
+                return self.emit_into(pass, place, topic, route.version(), queue, handlers, payload, how.patience);
+            }
+        }
+        match self.emit_far(pass.number(), place, topic, route, Body::new(payload), how) {
+            Ok((exit, receipt)) => {
+                leave(pass, place, exit);
+                Ok(receipt)
+            }
+            Err(returned) => {
+                leave(pass, place, Exit::Refused);
+                self.give_back(*returned)
+            }
+        }
+    }
+
+    /// Emits to inline handlers only: the event lies on this thread's stack, and nothing but the handlers sees it.
+    #[inline]
+    fn emit_here<P: Payload>(
+        &self,
+        pass: Inside<'_>,
+        place: Place,
+        topic: &TopicState,
+        route: &TopicRoute,
+        payload: P,
+    ) -> Result<Receipt, EmitError<P>> {
+        let entries = route.inline();
+        let mut receipt = Receipt::new(self.bus, pass.number());
+        if entries.is_empty() {
+            drop_quietly(payload);
+            leave(pass, place, Exit::Unrouted);
+            return Ok(receipt);
+        }
+        let head = match self.head(pass.number(), true) {
+            Ok(head) => head,
+            Err(refused) => {
+                leave(pass, place, Exit::Refused);
+                return Err(refused.with(payload));
+            }
         };
-        leave(pass, place, exit);
-        result
+        let cargo = Cargo::new(payload);
+        self.inline.add(place, Inline::ROUTED, entries.len());
+        let delivered = deliver(entries, &Event { head: &head, content: &cargo, topic: &topic.name, bus: self.bus });
+        self.inline.add(place, Inline::HANDLED, delivered.handled);
+        receipt.routed = true;
+        receipt.handled = narrow(delivered.handled);
+        match delivered.trouble {
+            None => drop_quietly(cargo),
+            Some(trouble) => {
+                receipt.failed = narrow(trouble.failures.len());
+                self.bury_inline(place, head, Body::of(cargo), &topic.name, *trouble);
+            }
+        }
+        leave(pass, place, Exit::Routed);
+        Ok(receipt)
+    }
+
+    #[cold]
+    pub(super) fn bury_inline(&self, place: Place, head: Head, body: Body, topic: &str, trouble: Trouble) {
+        let Trouble { cancelled, failures } = trouble;
+        self.inline.add(place, Inline::CANCELLED, cancelled);
+        self.inline.add(place, Inline::FAILED, failures.len());
+        if failures.is_empty() {
+            return drop_quietly(body);
+        }
+        let own = head.own;
+        self.bury(OwnedEvent(Arc::new(Kept::new(head, body, topic, self.bus))), own, "inline", &failures);
+        drop_quietly(failures);
+    }
+
+    /// Emits to one lane only: the event goes into its ring, or comes back.
+    #[inline]
+    #[allow(clippy::too_many_arguments, reason = "each is in a register already")]
+    fn emit_into<P: Payload>(
+        &self,
+        pass: Inside<'_>,
+        place: Place,
+        topic: &TopicState,
+        version: u64,
+        queue: &Queue,
+        handlers: usize,
+        payload: P,
+        patience: Patience,
+    ) -> Result<Receipt, EmitError<P>> {
+        let mut receipt = Receipt::new(self.bus, pass.number());
+        let head = match self.head(pass.number(), false) {
+            Ok(head) => head,
+            Err(refused) => {
+                leave(pass, place, Exit::Refused);
+                return Err(refused.with(payload));
+            }
+        };
+        let mut envelope = Envelope::new(head, topic.id, version, Body::new(payload));
+        envelope.expected = narrow(handlers);
+        envelope.head.emitted_at();
+        receipt.routed = true;
+        match queue.push(envelope, patience_here(patience), place) {
+            Pushed::Admitted => receipt.admitted = 1,
+            Pushed::Dropped => receipt.dropped = 1,
+            Pushed::Refused(refusal) => {
+                leave(pass, place, Exit::Refused);
+                let why = if refusal.closed { Refused::Closed } else { Refused::Full(queue.name.to_string()) };
+                return self.give_back((why, refusal.envelope.body));
+            }
+        }
+        leave(pass, place, Exit::Routed);
+        Ok(receipt)
     }
 
     /// Unpacks what was refused. It was never shared, so the value comes back; were it shared, some lane has it and
@@ -131,202 +293,61 @@ impl Engine {
     /// Emits an event of the bus's own: never waits for a lane, never fails; what finds no room is dropped and counted.
     #[cold]
     pub(crate) fn emit_system(&self, name: &str, payload: serde_json::Value, cause: Option<&OwnedEvent>) {
-        let correlation = cause.and_then(|cause| cause.0.envelope.correlation.clone());
-        let seq = cause.map_or(0, |cause| cause.0.envelope.seq);
-        let how = How { correlation, system: true, ..How::PLAIN };
-        let emitted = self.directory.with_topic(
-            name,
-            || Ok::<_, Refused>(()),
-            |topic| {
-                let _scope = context::Handling::enter(self.bus, seq, None);
-                self.emit_on(topic, &topic.table.load(), Body::new(payload), how)
-            },
-        );
-        match emitted {
-            Ok(Ok(_)) => count::add(&self.system, 1),
-            Ok(Err(_)) | Err(_) => count::add(&self.system_lost, 1),
-        }
-    }
-
-    fn emit_on(
-        &self,
-        topic: &TopicState,
-        route: &TopicRoute,
-        body: Body,
-        how: How,
-    ) -> Result<(Exit, Receipt), Returned> {
+        let cause = cause.map(OwnedEvent::as_event);
+        let lineage = cause.and_then(|cause| cause.head.lineage.clone());
+        let extra = Extra { lineage, system: true, ..Extra::default() };
+        let how = How { patience: Patience::Never, extra: Some(&extra) };
+        let Ok(topic) = self.directory.topic(name) else {
+            return count::add(&self.system_lost, 1);
+        };
         let place = place();
-        // Relaxed: the number is all there is; order between threads comes from the rings.
-        let seq = self.seq.0.fetch_add(1, Ordering::Relaxed) + 1;
-        let mut receipt = Receipt::new(self.bus, seq);
-        let mut lanes = route.lanes().peekable();
-        if self.tap.is_none() && route.is_empty() {
-            drop_quietly(body);
-            return Ok((Exit::Unrouted, receipt));
+        let number = self.gate.pass_by(place.stripe, Exit::System as usize);
+        let hops = context::handled().hops;
+        let _scope = context::Handling::enter(self.bus, cause.map_or(0, |cause| cause.head.seq), hops, None);
+        match self.emit_far(number, place, &topic, &topic.table.load(), Body::new(payload), how) {
+            Ok(_) => count::add(&self.system, 1),
+            Err(_) => count::add(&self.system_lost, 1),
         }
-        let worker_of = context::lane_of(self.bus);
-        // A worker that waits for a worker may wait for ever, even for one of another bus.
-        let patience = if context::is_worker() { Patience::Never } else { how.patience };
-        let queued = lanes.peek().is_some();
-        if let Err(refused) = self.may_emit(route, &how, patience, queued) {
-            return Err(Box::new((refused, body)));
-        }
-        let mut envelope = self.envelope(seq, topic, route, body, &how);
-        if queued || self.tap.is_some() {
-            envelope.emitted_at();
-        }
-        if let Some(tap) = &self.tap {
-            self.push_tap(tap, &mut envelope, how.patience, worker_of, place);
-        }
-        if !route.inline().is_empty() {
-            self.emit_inline(topic, route, &mut envelope, how.waiter.as_deref(), &mut receipt, place);
-        }
-        receipt.routed = !route.is_empty();
-        let mut rest = Some(envelope);
-        while let Some((lane, entries)) = lanes.next() {
-            let (Some(queue), Some(mut next)) = (self.queue(lane), rest.take()) else { break };
-            if lanes.peek().is_some() {
-                rest = Some(next.share());
-            }
-            next.expected = u32::try_from(entries.len()).unwrap_or(u32::MAX);
-            next.ticket = how.waiter.as_ref().map(|waiter| waiter.ticket(entries.len()));
-            let pushed = if how.system { queue.push_system(next, place) } else { queue.push(next, patience, place) };
-            match pushed {
-                Pushed::Admitted => receipt.admitted += 1,
-                Pushed::Dropped => receipt.dropped += 1,
-                Pushed::Refused(refusal) => {
-                    let alone = self.tap.is_none() && route.entries().len() == entries.len();
-                    if alone {
-                        let why = if refusal.closed { Refused::Closed } else { Refused::Full(queue.name.to_string()) };
-                        return Err(Box::new((why, refusal.envelope.body)));
-                    }
-                    queue.count_refused(&refusal.envelope, place);
-                    drop_quietly(refusal);
-                    receipt.refused += 1;
-                }
-            }
-        }
-        if rest.is_some() {
-            // No lane has taken it: its payload goes here, on the emitter's thread.
-            drop_quietly(rest);
-        }
-        Ok((if receipt.routed { Exit::Routed } else { Exit::Unrouted }, receipt))
     }
 
-    /// Everything that can refuse an event before anybody has seen it.
-    fn may_emit(&self, route: &TopicRoute, how: &How, patience: Patience, queued: bool) -> Result<(), Refused> {
-        if how.system {
-            return Ok(());
-        }
-        if !route.inline().is_empty() && context::depth() >= self.max_depth {
+    /// What an event of this thread begins with: its number, its cause, and what it inherits.
+    #[inline(always)]
+    pub(super) fn head(&self, seq: u64, inline: bool) -> Result<Head, Refused> {
+        let handled = context::handled();
+        if handled.depth == 0 { Ok(Head::new(seq)) } else { self.descendant(seq, handled, inline) }
+    }
+
+    /// What an event begins with that a handler emits.
+    #[inline(never)]
+    fn descendant(&self, seq: u64, from: context::Handled, inline: bool) -> Result<Head, Refused> {
+        if inline && from.depth >= self.max_depth {
             return Err(Refused::TooDeep(self.max_depth));
         }
-        let own = context::lane_of(self.bus);
-        if !queued {
-            return self.tap_has_room(how.patience, own);
+        if from.hops >= self.max_chain {
+            return Err(Refused::LoopDetected(self.max_chain));
         }
-        if let (Some(_), Some(own)) = (&how.waiter, own)
-            && !route.lane(own).is_empty()
-        {
-            return Err(Refused::WouldDeadlock(self.lane_name(own).to_owned()));
-        }
-        if let (Some(_), Some(tap)) = (&how.waiter, &self.tap)
-            && own == Some(tap.id)
-        {
-            // Handlers on lanes may be waiting for the audit log, whose thread this is.
-            return Err(Refused::WouldDeadlock(tap.name.to_string()));
-        }
-        // With one destination the push itself decides, and this look would be work done twice.
-        let several = self.tap.is_some() || !route.inline().is_empty() || route.lanes().nth(1).is_some();
-        if several {
-            for (lane, _) in route.lanes() {
-                if let Some(queue) = self.queue(lane)
-                    && !queue.wait_for_room(patience)
-                {
-                    return Err(Refused::Full(queue.name.to_string()));
-                }
-            }
-        }
-        self.tap_has_room(how.patience, own)
-    }
-
-    fn tap_has_room(&self, patience: Patience, worker_of: Option<LaneId>) -> Result<(), Refused> {
-        match &self.tap {
-            Some(tap) if !tap.wait_for_room(tap_patience(tap, patience, worker_of)) => {
-                Err(Refused::Full(tap.name.to_string()))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn envelope(&self, seq: u64, topic: &TopicState, route: &TopicRoute, body: Body, how: &How) -> Envelope {
-        let inherited = context::inherited(self.bus);
-        let mut envelope = Envelope::new(seq, topic.id, route.version(), body);
-        envelope.cause = inherited.cause;
-        envelope.correlation = how.correlation.clone().or(inherited.correlation);
-        envelope.meta = how.meta.clone();
-        envelope.own = how.system;
-        envelope
-    }
-
-    fn push_tap(
-        &self,
-        tap: &Queue,
-        envelope: &mut Envelope,
-        patience: Patience,
-        worker_of: Option<LaneId>,
-        place: Place,
-    ) {
-        let patience = tap_patience(tap, patience, worker_of);
-        let mut copy = envelope.share();
-        copy.expected = 1;
-        if let Pushed::Refused(refusal) = tap.push(copy, patience, place) {
-            tap.count_refused(&refusal.envelope, place);
-        }
-    }
-
-    fn emit_inline(
-        &self,
-        topic: &TopicState,
-        route: &TopicRoute,
-        envelope: &mut Envelope,
-        waiter: Option<&Waiter>,
-        receipt: &mut Receipt,
-        place: Place,
-    ) {
-        let entries = route.inline();
-        let account = &self.inline;
-        account.routed.add(place, entries.len() as u64);
-        let event = Event { envelope, topic: &topic.name, bus: self.bus };
-        let delivered = deliver(entries, &event, waiter.is_some());
-        let failed = delivered.failures.len();
-        if delivered.handled > 0 {
-            account.handled.add(place, delivered.handled as u64);
-        }
-        if failed > 0 {
-            account.failed.add(place, failed as u64);
-            self.bury(envelope.share(), &topic.name, "inline", &delivered.failures);
-            drop_quietly(delivered.failures);
-        }
-        if delivered.cancelled > 0 {
-            account.cancelled.add(place, delivered.cancelled as u64);
-        }
-        receipt.handled = u32::try_from(delivered.handled).unwrap_or(u32::MAX);
-        receipt.failed = u32::try_from(failed).unwrap_or(u32::MAX);
-        if let Some(waiter) = waiter {
-            waiter.add(delivered.outcomes, delivered.cancelled);
-        }
+        let cause = if from.bus == self.bus { from.seq } else { 0 };
+        let mut head = Head::new(seq);
+        (head.cause, head.hops, head.lineage) = (cause, from.hops + 1, context::lineage());
+        Ok(head)
     }
 }
 
-/// Waiting for the audit log is safe on any thread but its own: its writer waits for nobody.
-fn tap_patience(tap: &Queue, patience: Patience, worker_of: Option<LaneId>) -> Patience {
-    if worker_of == Some(tap.id) { Patience::Never } else { patience }
+/// A worker that waits for a worker may wait for ever, even for one of another bus.
+#[inline]
+pub(super) fn patience_here(patience: Patience) -> Patience {
+    if context::is_worker() { Patience::Never } else { patience }
+}
+
+/// A number of handlers, of which there are never so many.
+#[inline]
+pub(super) fn narrow(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// Leaves the gate; without a locked instruction where this thread is alone.
 #[inline]
-fn leave(pass: Pass<'_, 3>, place: Place, exit: Exit) {
+fn leave(pass: Inside<'_>, place: Place, exit: Exit) {
     if place.alone {
         pass.leave_alone(exit as usize);
     } else {

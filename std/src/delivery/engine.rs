@@ -9,14 +9,15 @@ use nervebus_core::gate::Gate;
 use nervebus_core::{LaneId, Reason};
 
 use crate::admission::name::NameRule;
-use crate::delivery::count::{Apart, STRIPES, Striped};
+use crate::delivery::count::Striped;
 use crate::delivery::dead_letters::{DeadLetterStore, Obituary};
+
 use crate::delivery::directory::Directory;
-use crate::delivery::envelope::Envelope;
 use crate::delivery::failure::{HandlerError, text_of};
 use crate::delivery::lane::Queue;
 use crate::delivery::subscription::Subscription;
 use crate::event::OwnedEvent;
+use crate::platform::place::{Place, STRIPES};
 
 /// The topic of the record of a failed handler.
 pub(crate) const HANDLER_ERROR: &str = "system.handler_error";
@@ -30,16 +31,34 @@ pub(crate) const AUDIT_ERROR: &str = "system.audit_error";
 pub(crate) enum Exit {
     Routed,
     Unrouted,
+    /// The bus's own: counted apart.
+    System,
+    /// Also that of an emit that a panic of the bus's own cut short.
     Refused,
+}
+
+impl Exit {
+    pub(crate) const COUNT: usize = Self::Refused as usize + 1;
 }
 
 /// The account of handlers on emitters' threads.
 #[derive(Debug, Default)]
-pub(crate) struct InlineAccount {
-    pub(crate) routed: Striped,
-    pub(crate) handled: Striped,
-    pub(crate) failed: Striped,
-    pub(crate) cancelled: Striped,
+pub(crate) struct InlineAccount(Striped<4>);
+
+impl InlineAccount {
+    pub(crate) const ROUTED: usize = 0;
+    pub(crate) const HANDLED: usize = 1;
+    pub(crate) const FAILED: usize = 2;
+    pub(crate) const CANCELLED: usize = 3;
+
+    #[inline]
+    pub(crate) fn add(&self, place: Place, which: usize, count: usize) {
+        self.0.add(place, which, count as u64);
+    }
+
+    pub(crate) fn sum(&self, which: usize) -> u64 {
+        self.0.sum(which)
+    }
 }
 
 /// What the threads of a bus share.
@@ -47,8 +66,9 @@ pub(crate) struct InlineAccount {
 pub(crate) struct Engine {
     /// Tells this bus from all others; the first half of every event id it makes.
     pub(crate) bus: u64,
-    pub(crate) seq: Apart<AtomicU64>,
-    pub(crate) gate: Gate<3, STRIPES>,
+    pub(crate) gate: Gate<{ Exit::COUNT }, STRIPES>,
+    /// Whether emits need nothing but handlers: no audit log.
+    pub(crate) is_bare: bool,
     pub(crate) directory: Directory,
     /// The lanes with a ring, by number; the first is the default one. `LaneId::INLINE` has none.
     pub(crate) queues: Box<[Arc<Queue>]>,
@@ -64,6 +84,8 @@ pub(crate) struct Engine {
     pub(crate) names: NameRule,
     /// How deep inline handlers may emit inside each other.
     pub(crate) max_depth: u32,
+    /// How long a chain of events that cause each other may be.
+    pub(crate) max_chain: u32,
     /// How long `emit_and_wait` waits at most.
     pub(crate) wait_limit: Duration,
     pub(crate) started: Instant,
@@ -87,13 +109,11 @@ impl Engine {
     #[cold]
     pub(crate) fn bury(
         &self,
-        envelope: Envelope,
-        topic: &str,
+        event: OwnedEvent,
+        own: bool,
         lane: &str,
         failures: &[(Arc<Subscription>, Arc<HandlerError>)],
     ) {
-        let own = envelope.own;
-        let event = OwnedEvent(Arc::new(envelope.keep(topic, self.bus)));
         for (subscription, error) in failures {
             let text = text_of(error);
             // A record that cannot be handled makes no further record, or one bad handler of records would go on for ever.

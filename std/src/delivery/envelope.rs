@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::context::Lineage;
 use crate::delivery::report::Ticket;
-use crate::payload::Body;
+use crate::event::{Event, Held};
+use crate::payload::{Body, Content};
 use crate::platform::clock;
 
 /// The number of a topic in its bus's directory.
 pub(crate) type TopicId = u32;
 
-/// What is known of an event beyond its payload; absent for most.
+/// What an emitter has said of an event beyond topic and payload; absent for most.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Meta {
     pub(crate) event_id: Option<Box<str>>,
@@ -19,42 +21,25 @@ pub(crate) struct Meta {
     pub(crate) timestamp: Option<f64>,
 }
 
-/// An event in a ring.
+/// What is known of an event but its topic and payload.
 #[derive(Debug)]
-pub(crate) struct Envelope {
+pub(crate) struct Head {
     pub(crate) seq: u64,
     /// Nanoseconds since the Unix epoch; 0 until somebody needs it, for a clock call costs more than a handler call.
     time: AtomicU64,
-    pub(crate) topic: TopicId,
-    /// How many handlers of the lane it lies in were subscribed when it was emitted.
-    pub(crate) expected: u32,
-    /// Whether the bus emitted it itself.
-    pub(crate) own: bool,
-    /// The version of the topic's route it was emitted under.
-    pub(crate) version: u64,
     /// Sequence number of the event whose handler emitted this one; 0 for none.
     pub(crate) cause: u64,
-    pub(crate) correlation: Option<Arc<str>>,
+    /// How many handlers' emits lie between this event and the first of its chain.
+    pub(crate) hops: u32,
+    /// Whether the bus emitted it itself.
+    pub(crate) own: bool,
+    pub(crate) lineage: Option<Arc<Lineage>>,
     pub(crate) meta: Option<Arc<Meta>>,
-    pub(crate) ticket: Option<Ticket>,
-    pub(crate) body: Body,
 }
 
-impl Envelope {
-    pub(crate) fn new(seq: u64, topic: TopicId, version: u64, body: Body) -> Self {
-        Self {
-            seq,
-            time: AtomicU64::new(0),
-            topic,
-            expected: 0,
-            own: false,
-            version,
-            cause: 0,
-            correlation: None,
-            meta: None,
-            ticket: None,
-            body,
-        }
+impl Head {
+    pub(crate) const fn new(seq: u64) -> Self {
+        Self { seq, time: AtomicU64::new(0), cause: 0, hops: 0, own: false, lineage: None, meta: None }
     }
 
     /// When the event was emitted, in nanoseconds since the Unix epoch. The first to ask sets it: an emit that leaves
@@ -69,37 +54,84 @@ impl Envelope {
             set => set,
         }
     }
+}
+
+impl Clone for Head {
+    fn clone(&self) -> Self {
+        Self {
+            seq: self.seq,
+            time: AtomicU64::new(self.time.load(Ordering::Relaxed)),
+            cause: self.cause,
+            hops: self.hops,
+            own: self.own,
+            lineage: self.lineage.clone(),
+            meta: self.meta.clone(),
+        }
+    }
+}
+
+/// An event in a ring.
+#[derive(Debug)]
+pub(crate) struct Envelope {
+    pub(crate) head: Head,
+    pub(crate) topic: TopicId,
+    /// How many handlers of the lane it lies in were subscribed when it was emitted.
+    pub(crate) expected: u32,
+    /// The version of the topic's route it was emitted under.
+    pub(crate) version: u64,
+    pub(crate) ticket: Option<Ticket>,
+    pub(crate) body: Body,
+}
+
+impl Envelope {
+    pub(crate) const fn new(head: Head, topic: TopicId, version: u64, body: Body) -> Self {
+        Self { head, topic, expected: 0, version, ticket: None, body }
+    }
+
+    /// What handlers see of it.
+    #[inline]
+    pub(crate) fn event<'a>(&'a self, topic: &'a str, bus: u64) -> Event<'a> {
+        Event { head: &self.head, content: self.body.content(), topic, bus }
+    }
 
     /// A second copy that shares the payload, without the right to report to a waiter.
     pub(crate) fn share(&mut self) -> Self {
         Self {
-            seq: self.seq,
-            time: AtomicU64::new(self.time.load(Ordering::Relaxed)),
+            head: self.head.clone(),
             topic: self.topic,
             expected: self.expected,
-            own: self.own,
             version: self.version,
-            cause: self.cause,
-            correlation: self.correlation.clone(),
-            meta: self.meta.clone(),
             ticket: None,
             body: self.body.clone_shared(),
         }
     }
 
     /// Keeps the event beyond its delivery.
-    pub(crate) fn keep(mut self, topic: &str, bus: u64) -> Kept {
-        self.ticket = None;
-        // Nobody may have asked yet, and later would be too late.
-        self.emitted_at();
-        Kept { envelope: self, topic: topic.into(), bus }
+    pub(crate) fn keep(self, topic: &str, bus: u64) -> Kept {
+        Kept::new(self.head, self.body, topic, bus)
     }
 }
 
 /// An event beyond its delivery, with what its topic and bus would have said.
 #[derive(Debug)]
 pub(crate) struct Kept {
-    pub(crate) envelope: Envelope,
-    pub(crate) topic: Box<str>,
-    pub(crate) bus: u64,
+    head: Head,
+    body: Body,
+    topic: Box<str>,
+    bus: u64,
+}
+
+impl Kept {
+    pub(crate) fn new(head: Head, body: Body, topic: &str, bus: u64) -> Self {
+        // Nobody may have asked yet, and later would be too late.
+        head.emitted_at();
+        Self { head, body, topic: topic.into(), bus }
+    }
+}
+
+impl Held for Kept {
+    fn view(&self) -> Event<'_> {
+        let content: &dyn Content = self.body.content();
+        Event { head: &self.head, content, topic: &self.topic, bus: self.bus }
+    }
 }

@@ -7,12 +7,13 @@ use nervebus_core::LaneId;
 use nervebus_core::ring::{BoxedRing, CapacityError, PushError};
 use nervebus_core::wait::{Wait, Waiter};
 
-use crate::delivery::count::{self, Outcomes, Place, Striped};
+use crate::delivery::count::{self, Outcomes, Striped};
 use crate::delivery::envelope::Envelope;
 use crate::delivery::failure::drop_quietly;
 use crate::delivery::room::Room;
 use crate::delivery::spill::Spill;
 use crate::platform::clock;
+use crate::platform::place::Place;
 use crate::platform::threads::{self, Latch, Park};
 
 /// What happens to an event that finds its lane full.
@@ -117,7 +118,7 @@ pub(crate) struct Queue {
     pub(crate) stale: AtomicBool,
     pub(crate) ended: Latch,
     /// Deliveries that this lane took on, less those it gave back: counted before the push.
-    pub(crate) routed: Striped,
+    pub(crate) routed: Striped<1>,
     pub(crate) retracted: AtomicU64,
     /// Events that left the ring undelivered: displaced by newer ones, or left over by a shutdown.
     pub(crate) taken_out: AtomicU64,
@@ -152,7 +153,7 @@ impl Queue {
     /// Puts an event in by the lane's policy.
     #[inline]
     pub(crate) fn push(&self, envelope: Envelope, patience: Patience, place: Place) -> Pushed {
-        self.routed.add(place, envelope.expected.into());
+        self.routed.add(place, 0, envelope.expected.into());
         match self.ring.try_push(envelope) {
             Ok(()) => {
                 self.bed.wake();
@@ -280,7 +281,7 @@ impl Queue {
         let expected = envelope.expected;
         match self.spill.push(envelope) {
             Ok(()) => {
-                self.routed.add(place, expected.into());
+                self.routed.add(place, 0, expected.into());
                 self.unpark_worker();
                 Pushed::Admitted
             }
@@ -291,7 +292,7 @@ impl Queue {
     /// Counts an event that this lane refused although others had taken it: taken on after all, and dropped.
     #[cold]
     pub(crate) fn count_refused(&self, envelope: &Envelope, place: Place) {
-        self.routed.add(place, envelope.expected.into());
+        self.routed.add(place, 0, envelope.expected.into());
         self.count_dropped(envelope);
     }
 

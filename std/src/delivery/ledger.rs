@@ -6,7 +6,7 @@ use nervebus_core::SubscriptionId;
 use serde::Serialize;
 
 use crate::delivery::count;
-use crate::delivery::engine::{Engine, Exit};
+use crate::delivery::engine::{Engine, Exit, InlineAccount};
 use crate::delivery::lane::Queue;
 
 /// The deliveries of one lane: events times handlers.
@@ -223,15 +223,22 @@ impl Engine {
         last
     }
 
+    /// Calls of `emit` in all its forms so far.
+    pub(crate) fn emitted(&self) -> u64 {
+        // The bus's own first: each of them is among the comers that are read after it.
+        let system = self.gate.left(Exit::System as usize);
+        (self.gate.entered() + self.gate.turned_away()).saturating_sub(system)
+    }
+
     fn read_books(&self) -> Ledger {
         let subscriptions = self.directory.subscriptions();
         let lanes = std::iter::once(self.inline_account())
             .chain(self.queues.iter().chain(&self.tap).map(|queue| queue_account(queue)))
             .collect();
         let [routed, unrouted, left] =
-            [Exit::Routed, Exit::Unrouted, Exit::Refused].map(|exit| self.gate.left(exit as usize) as u64);
-        let turned_away = self.gate.turned_away() as u64;
-        let emitted = self.gate.entered() as u64 + turned_away;
+            [Exit::Routed, Exit::Unrouted, Exit::Refused].map(|exit| self.gate.left(exit as usize));
+        let turned_away = self.gate.turned_away();
+        let emitted = self.emitted();
         let refused = left + turned_away;
         Ledger {
             emitted,
@@ -249,8 +256,8 @@ impl Engine {
                     id: subscription.id.get(),
                     handler: subscription.name.to_string(),
                     pattern: subscription.pattern.to_string(),
-                    handled: count::read(&subscription.handled),
-                    failed: count::read(&subscription.failed),
+                    handled: subscription.calls.handled(),
+                    failed: subscription.calls.failed(),
                 })
                 .collect(),
         }
@@ -258,8 +265,11 @@ impl Engine {
 
     fn inline_account(&self) -> LaneAccount {
         let of = &self.inline;
-        let (handled, failed, cancelled) = (of.handled.sum(), of.failed.sum(), of.cancelled.sum());
-        let deliveries = Account { handled, failed, cancelled, routed: of.routed.sum(), ..Account::default() }.settle();
+        // What has ended first: no reading shows more ends than beginnings.
+        let ended = [InlineAccount::HANDLED, InlineAccount::FAILED, InlineAccount::CANCELLED];
+        let [handled, failed, cancelled] = ended.map(|which| of.sum(which));
+        let routed = of.sum(InlineAccount::ROUTED);
+        let deliveries = Account { handled, failed, cancelled, routed, ..Account::default() }.settle();
         // Inline deliveries are pending exactly while their emit is under way.
         LaneAccount { name: "inline".into(), deliveries, pending_events: 0, dropped_events: 0 }
     }
@@ -272,7 +282,7 @@ fn queue_account(queue: &Queue) -> LaneAccount {
     let pending_events = queue.pending_events();
     // What was taken back is read last but one: it must not be newer than what it is taken from.
     let retracted = count::read(&queue.retracted);
-    let routed = queue.routed.sum().saturating_sub(retracted);
+    let routed = queue.routed.sum(0).saturating_sub(retracted);
     let deliveries = Account { routed, handled, failed, dropped, cancelled, ..Account::default() }.settle();
     LaneAccount { name: queue.name.to_string(), deliveries, pending_events, dropped_events }
 }

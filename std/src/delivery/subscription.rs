@@ -6,13 +6,14 @@ use std::sync::{Arc, OnceLock};
 
 use nervebus_core::{Handler, LaneId, Priority, SubscriptionId};
 
-use crate::delivery::count;
+use crate::delivery::count::{self, Striped};
 use crate::delivery::failure::{HandlerError, drop_quietly};
 use crate::delivery::handler::Thunk;
 use crate::delivery::histogram::Histogram;
-use crate::delivery::timing::Timing;
+use crate::delivery::timing::Sampling;
 use crate::event::Event;
 use crate::platform::clock;
+use crate::platform::place::place;
 
 /// A handler with what the bus knows of it.
 pub(crate) struct Subscription {
@@ -21,10 +22,9 @@ pub(crate) struct Subscription {
     pub(crate) pattern: Box<str>,
     pub(crate) lane: LaneId,
     pub(crate) priority: Priority,
-    pub(crate) timing: Timing,
+    pub(crate) sampling: Sampling,
     pub(crate) active: AtomicBool,
-    pub(crate) handled: AtomicU64,
-    pub(crate) failed: AtomicU64,
+    pub(crate) calls: Calls,
     pub(crate) timings: OnceLock<Box<Histogram>>,
     pub(crate) handler: Thunk,
 }
@@ -48,18 +48,14 @@ impl<'a> Handler<Event<'a>> for Subscription {
         if !self.active.load(Ordering::Relaxed) {
             return Err(Failure::Cancelled);
         }
-        let started = self.timing.applies_to(event.seq()).then(clock::now);
-        let result = (self.handler)(event);
-        if let Some(started) = started {
-            self.timings.get_or_init(|| Box::new(Histogram::new())).record(started.elapsed());
-        }
+        let result = if self.sampling.applies_to(event.seq()) { self.call_timed(event) } else { (self.handler)(event) };
         match result {
             Ok(()) => {
-                self.count(&self.handled);
+                self.calls.add(self.lane, Calls::HANDLED);
                 Ok(())
             }
             Err(error) => {
-                self.count(&self.failed);
+                self.calls.add(self.lane, Calls::FAILED);
                 Err(Failure::Failed(Arc::new(error)))
             }
         }
@@ -67,14 +63,50 @@ impl<'a> Handler<Event<'a>> for Subscription {
 }
 
 impl Subscription {
+    #[cold]
+    fn call_timed(&self, event: &Event<'_>) -> Result<(), HandlerError> {
+        let started = clock::now();
+        let result = (self.handler)(event);
+        self.timings.get_or_init(|| Box::new(Histogram::new())).record(started.elapsed());
+        result
+    }
+}
+
+/// How the calls of one handler ended.
+#[derive(Debug, Default)]
+pub(crate) struct Calls {
+    /// Those on a lane, whose one worker counts alone.
+    here: [AtomicU64; 2],
+    /// Those on emitters' threads; there once the first of them has been.
+    everywhere: OnceLock<Box<Striped<2>>>,
+}
+
+impl Calls {
+    const HANDLED: usize = 0;
+    const FAILED: usize = 1;
+
     #[inline]
-    fn count(&self, counter: &AtomicU64) {
-        // A lane has one worker; inline handlers run on every emitter's thread.
-        if self.lane.is_inline() {
-            count::add(counter, 1);
-        } else {
+    fn add(&self, lane: LaneId, which: usize) {
+        if lane.is_inline() {
+            self.everywhere.get_or_init(Box::default).add(place(), which, 1);
+        } else if let Some(counter) = self.here.get(which) {
             count::add_alone(counter, 1);
         }
+    }
+
+    fn sum(&self, which: usize) -> u64 {
+        let here = self.here.get(which).map_or(0, count::read);
+        here + self.everywhere.get().map_or(0, |spread| spread.sum(which))
+    }
+
+    /// Calls that succeeded.
+    pub(crate) fn handled(&self) -> u64 {
+        self.sum(Self::HANDLED)
+    }
+
+    /// Calls that failed.
+    pub(crate) fn failed(&self) -> u64 {
+        self.sum(Self::FAILED)
     }
 }
 

@@ -6,13 +6,13 @@ use nervebus_core::ring::PopError;
 
 use crate::context;
 use crate::delivery::count;
-use crate::delivery::deliver::{Delivered, deliver};
+use crate::delivery::deliver::{deliver, deliver_and_note};
 use crate::delivery::directory::{RouteCache, TopicState};
 use crate::delivery::engine::Engine;
 use crate::delivery::envelope::{Envelope, TopicId};
 use crate::delivery::failure::drop_quietly;
 use crate::delivery::lane::Queue;
-use crate::event::Event;
+use crate::event::OwnedEvent;
 use crate::platform::threads;
 
 /// How often an idle worker looks again before it lets others run, and before it goes to sleep. Together they must take
@@ -122,26 +122,30 @@ fn handle(engine: &Arc<Engine>, queue: &Queue, topics: &mut Topics, mut envelope
         return;
     };
     let ticket = envelope.ticket.take();
-    let delivered = {
-        let event = Event { envelope: &envelope, topic: &topic.name, bus: engine.bus };
-        let entries = route.load().lane(queue.id);
-        // Who subscribed after the emit does not get this event, though the route has them by now.
-        let entries = entries.iter().filter(|entry| entry.since <= event.envelope.version);
-        deliver(entries, &event, ticket.is_some())
+    // Who subscribed after the emit does not get this event, though the route has them by now.
+    let version = envelope.version;
+    let entries = route.load().lane(queue.id).iter().filter(|entry| entry.since <= version);
+    let event = envelope.event(&topic.name, engine.bus);
+    let (delivered, outcomes) = match &ticket {
+        None => (deliver(entries, &event), Vec::new()),
+        Some(_) => deliver_and_note(entries, &event),
     };
-    let Delivered { handled, failures, outcomes, .. } = delivered;
-    let (expected, failed) = (u64::from(envelope.expected), failures.len() as u64);
+    let (expected, handled) = (u64::from(envelope.expected), delivered.handled as u64);
+    let (failures, failed) = (delivered.failures(), delivered.failures().len() as u64);
     if failures.is_empty() {
         drop_quietly(envelope);
     } else {
-        engine.bury(envelope, &topic.name, &queue.name, &failures);
+        let own = envelope.head.own;
+        engine.bury(OwnedEvent(Arc::new(envelope.keep(&topic.name, engine.bus))), own, &queue.name, failures);
     }
-    count::add_alone(&queue.outcomes.handled, handled as u64);
+    count::add_alone(&queue.outcomes.handled, handled);
     count::add_alone(&queue.outcomes.failed, failed);
-    count::add_alone(&queue.outcomes.cancelled, expected.saturating_sub(handled as u64 + failed));
+    count::add_alone(&queue.outcomes.cancelled, expected.saturating_sub(handled + failed));
     count::add_alone(&queue.outcomes.finished, 1);
     if let Some(ticket) = ticket {
         ticket.report(outcomes);
     }
-    drop_quietly(failures);
+    if delivered.trouble.is_some() {
+        drop_quietly(delivered);
+    }
 }

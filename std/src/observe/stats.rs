@@ -103,7 +103,7 @@ pub(crate) fn stats(engine: &Engine, audit: Option<(&Path, &AuditAccount)>) -> S
     Stats {
         active_subscriptions: subscriptions.len(),
         topics: engine.directory.topics(),
-        emitted: (engine.gate.entered() + engine.gate.turned_away()) as u64,
+        emitted: engine.emitted(),
         pending: engine.queues.iter().map(|queue| queue.pending_events()).sum(),
         lanes: engine.queues.iter().map(|queue| lane(queue)).collect(),
         subscriptions: subscriptions.iter().map(|subscription| row(engine, subscription)).collect(),
@@ -133,8 +133,8 @@ fn row(engine: &Engine, subscription: &Subscription) -> SubscriptionStats {
         pattern: subscription.pattern.to_string(),
         lane: engine.lane_name(subscription.lane).to_owned(),
         priority: subscription.priority.get(),
-        handled: count::read(&subscription.handled),
-        failed: count::read(&subscription.failed),
+        handled: subscription.calls.handled(),
+        failed: subscription.calls.failed(),
         p50: percentile(0.50),
         p99: percentile(0.99),
     }

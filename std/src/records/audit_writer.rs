@@ -88,7 +88,7 @@ impl AuditWriter {
             *place = self.engine.directory.by_id(envelope.topic);
         }
         let Some(topic) = place else { return };
-        let event = Event { envelope: &envelope, topic: &topic.name, bus: self.engine.bus };
+        let event = envelope.event(&topic.name, self.engine.bus);
         let written = write_line(&mut batch.text, &event);
         batch.lines += 1;
         match written {
@@ -100,7 +100,7 @@ impl AuditWriter {
     /// An event whose payload has no JSON: its line says so, and it is a dead letter.
     #[cold]
     fn cannot_serialize(&self, batch: &mut Batch, topic: &str, envelope: Envelope, error: String) {
-        let event = Event { envelope: &envelope, topic, bus: self.engine.bus };
+        let event = envelope.event(topic, self.engine.bus);
         let placeholder = serde_json::json!({"serialization_error": error});
         let _ = write_fields(&mut batch.text, &event, |out| {
             serde_json::to_writer(out, &placeholder).map_err(|error| error.to_string())
@@ -174,7 +174,7 @@ impl AuditWriter {
 
 /// Appends the event's line; on failure, nothing is appended.
 fn write_line(out: &mut Vec<u8>, event: &Event<'_>) -> Result<(), String> {
-    let content = event.envelope.body.content();
+    let content = event.content;
     // The payload is serialized by code of the user's, which may fail or panic.
     write_fields(out, event, |out| match catch_unwind(AssertUnwindSafe(|| content.write_json(out))) {
         Ok(result) => result.map_err(|error| error.to_string()),
@@ -231,12 +231,12 @@ fn string(out: &mut Vec<u8>, text: &str) {
 
 /// Seconds with microseconds; a given one as it was given, if JSON can say it.
 fn timestamp(out: &mut Vec<u8>, event: &Event<'_>) {
-    let given = event.envelope.meta.as_deref().and_then(|meta| meta.timestamp).filter(|given| given.is_finite());
+    let given = event.head.meta.as_deref().and_then(|meta| meta.timestamp).filter(|given| given.is_finite());
     if let Some(given) = given {
         let _ = serde_json::to_writer(out, &given);
         return;
     }
-    let micros = event.envelope.emitted_at() / 1_000;
+    let micros = event.head.emitted_at() / 1_000;
     let mut text = String::with_capacity(20);
     let _ = write!(text, "{}.{:06}", micros / 1_000_000, micros % 1_000_000);
     out.extend_from_slice(text.as_bytes());
