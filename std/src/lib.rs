@@ -42,6 +42,7 @@ mod observe;
 mod payload;
 mod platform;
 mod publisher;
+mod range;
 mod receipt;
 mod records;
 mod subscribe;
@@ -54,7 +55,10 @@ mod readme {}
 pub use nervebus_core::{Pattern, Priority, Reason, SubscriptionId, Tally, Topic};
 pub use serde_json::{Value, json};
 
+pub use crate::admission::dedup::DedupWindow;
 pub use crate::admission::name::NameRule;
+pub use crate::admission::rate::RateLimit;
+pub use crate::admission::storm::{Storm, StormGuard};
 pub use crate::builder::Builder;
 pub use crate::bus::{Bus, WeakBus};
 pub use crate::delivery::dead_letters::{DeadLetter, DeadLetters};
