@@ -16,6 +16,9 @@ const SPINES: &[&[&str]] = &[
     &[
         "delivery/count",
         "delivery/failure",
+        "delivery/class",
+        "delivery/shed",
+        "delivery/retry",
         "delivery/timing",
         "delivery/histogram",
         "delivery/report",
