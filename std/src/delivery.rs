@@ -1,5 +1,6 @@
 //! The way of an event from the emitter to its handlers, and the account of it.
 
+pub(crate) mod class;
 pub(crate) mod count;
 pub(crate) mod dead_letters;
 pub(crate) mod deliver;
@@ -13,7 +14,9 @@ pub(crate) mod histogram;
 pub(crate) mod lane;
 pub(crate) mod ledger;
 pub(crate) mod report;
+pub(crate) mod retry;
 pub(crate) mod room;
+pub(crate) mod shed;
 pub(crate) mod shutdown;
 pub(crate) mod spill;
 pub(crate) mod subscription;

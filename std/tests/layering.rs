@@ -16,6 +16,9 @@ const SPINES: &[&[&str]] = &[
     &[
         "delivery/count",
         "delivery/failure",
+        "delivery/class",
+        "delivery/shed",
+        "delivery/retry",
         "delivery/timing",
         "delivery/histogram",
         "delivery/report",
@@ -34,7 +37,7 @@ const SPINES: &[&[&str]] = &[
     &["records/audit"],
 ];
 /// Plain values beside the bands. Every band may import them; they import only each other.
-const VALUES: &[&str] = &["error", "event", "event_id", "payload", "receipt"];
+const VALUES: &[&str] = &["error", "event", "event_id", "payload", "range", "receipt"];
 /// What breaks a rule on purpose: the importing module, the imported one, and why.
 const EXCEPTIONS: &[(&str, &str, &str)] =
     &[("event", "delivery/envelope", "an `Event` is a borrowed view of the envelope, and holds nothing of its own")];
