@@ -34,6 +34,8 @@ models_of() {
     wait.rs) echo wait spsc ;;
     dead_letter.rs) echo dead_letter ;;
     gate.rs) echo gate ;;
+    lease.rs) echo lease ;;
+    breaker.rs | breaker/*) echo breaker ;;
     *) ;;
     esac
 }
@@ -65,7 +67,7 @@ run_models() {
         sort --unique | paste --serial --delimiters=',' | sed 's/,/, /g'
 }
 
-failures=$(run_models ring spsc snapshot table dispatch wait dead_letter gate)
+failures=$(run_models ring spsc snapshot table dispatch wait dead_letter gate lease breaker)
 if [[ -n $failures ]]; then
     echo "error: these models fail without any change: $failures" >&2
     exit 1

@@ -14,16 +14,21 @@
 //! | [`DeadLetterQueue`](dead_letter::DeadLetterQueue) | what failed, bounded, every overwrite counted |
 //! | [`StaticBus`](bus::StaticBus) | all of these as one bus in a `static` |
 //! | [`Gate`](gate::Gate), [`Waiter`](wait::Waiter) | counting who is inside, and waking who sleeps |
+//! | [`Breaker`](breaker::Breaker) | refusing calls of what fails, until a probe says that it works again |
+//! | [`lease`](lease::lease()) | a value that a watchdog can take over from a worker whose call does not end |
 //! | [`Inline`](inline::Inline) | a small value of any type, in place behind a trait object |
 //!
 //! # Features
 //!
 //! - none (default): no allocator, no threads.
-//! - `alloc`: boxed rings, growable routes.
+//! - `alloc`: boxed rings, growable routes, leases.
 //! - `std`: the subscription table over [`arc-swap`](https://docs.rs/arc-swap).
 //! - `portable-atomic`: atomics from that crate, for targets that cannot compare and swap, such as `thumbv6m-none-eabi`.
 //!   It must be told how they do it instead; what it offers is in its documentation.
 //! - `critical-section`: the former, with interrupts turned off for the moment, by way of the crate of that name.
+//!
+//! [`gate`], [`breaker`] and [`lease`](mod@lease) count or keep times in 64-bit atomics: they are there on targets that have these, and with
+//! `critical-section` on every target.
 //!
 //! # Examples
 //!
@@ -59,16 +64,20 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
+#[cfg(any(target_has_atomic = "64", feature = "critical-section"))]
+pub mod breaker;
 pub mod bus;
 pub mod dead_letter;
 pub mod depth;
 pub mod dispatch;
 pub mod entry;
-#[cfg(any(target_has_atomic = "64", feature = "portable-atomic"))]
+#[cfg(any(target_has_atomic = "64", feature = "critical-section"))]
 pub mod gate;
 pub mod handler;
 pub mod inline;
 pub mod lane;
+#[cfg(all(feature = "alloc", any(target_has_atomic = "64", feature = "critical-section")))]
+pub mod lease;
 pub mod pattern;
 pub mod priority;
 pub mod ring;

@@ -13,15 +13,16 @@ compile_error!(
 
 #[cfg(not(nervebus_loom))]
 mod imp {
+    #[cfg(all(feature = "alloc", any(target_has_atomic = "64", feature = "critical-section")))]
+    pub(crate) use alloc::sync::Arc;
+    #[cfg(all(not(feature = "portable-atomic"), target_has_atomic = "64"))]
+    pub(crate) use core::sync::atomic::AtomicU64;
     #[cfg(not(feature = "portable-atomic"))]
     pub(crate) use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    #[cfg(all(feature = "portable-atomic", any(target_has_atomic = "64", feature = "critical-section")))]
+    pub(crate) use portable_atomic::AtomicU64;
     #[cfg(feature = "portable-atomic")]
     pub(crate) use portable_atomic::{AtomicBool, AtomicUsize, Ordering};
-
-    #[cfg(all(target_has_atomic = "64", not(feature = "portable-atomic")))]
-    pub(crate) use core::sync::atomic::AtomicU64;
-    #[cfg(feature = "portable-atomic")]
-    pub(crate) use portable_atomic::AtomicU64;
 
     /// A cell that hands out raw pointers inside closures, the shape loom can check.
     #[derive(Debug)]
@@ -59,6 +60,8 @@ mod imp {
 #[allow(dead_code, reason = "each wrapper has what any of them needs")]
 mod imp {
     pub(crate) use loom::cell::UnsafeCell;
+    #[cfg(feature = "alloc")]
+    pub(crate) use loom::sync::Arc;
     pub(crate) use loom::sync::atomic::Ordering;
     use loom::sync::atomic::{self, AtomicUsize as Witness};
 
@@ -70,7 +73,7 @@ mod imp {
     /// addition of nothing to a word beside it, before each load, is an access that is never overlooked, and orders
     /// nothing; with it the same model explores 119.
     macro_rules! witnessed {
-        ($name:ident, $value:ty $(, $add:ident $sub:ident $or:ident)?) => {
+        ($name:ident, $value:ty $(, $change:ident)*) => {
             #[derive(Debug)]
             pub(crate) struct $name {
                 atomic: atomic::$name,
@@ -119,25 +122,17 @@ mod imp {
                     self.witness().compare_exchange_weak(current, new, success, failure)
                 }
                 $(
-                pub(crate) fn $add(&self, value: $value, order: Ordering) -> $value {
-                    self.witness().$add(value, order)
+                pub(crate) fn $change(&self, value: $value, order: Ordering) -> $value {
+                    self.witness().$change(value, order)
                 }
-
-                pub(crate) fn $sub(&self, value: $value, order: Ordering) -> $value {
-                    self.witness().$sub(value, order)
-                }
-
-                pub(crate) fn $or(&self, value: $value, order: Ordering) -> $value {
-                    self.witness().$or(value, order)
-                }
-                )?
+                )*
             }
         };
     }
 
     witnessed!(AtomicBool, bool);
-    witnessed!(AtomicUsize, usize, fetch_add fetch_sub fetch_or);
-    witnessed!(AtomicU64, u64, fetch_add fetch_sub fetch_or);
+    witnessed!(AtomicUsize, usize, fetch_add, fetch_sub, fetch_or);
+    witnessed!(AtomicU64, u64, fetch_add, fetch_max, fetch_or);
 
     /// Under loom a spin must let another thread run, or the model never ends.
     pub(crate) fn spin_loop() {
