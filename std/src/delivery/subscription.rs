@@ -48,7 +48,7 @@ impl<'a> Handler<Event<'a>> for Subscription {
         if !self.active.load(Ordering::Relaxed) {
             return Err(Failure::Cancelled);
         }
-        let started = self.timing.applies_to(event.seq()).then(clock::now);
+        let started = self.timing.applies_to(event.seq()).then(clock::instant);
         let result = (self.handler)(event);
         if let Some(started) = started {
             self.timings.get_or_init(|| Box::new(Histogram::new())).record(started.elapsed());
