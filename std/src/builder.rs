@@ -16,8 +16,10 @@ use crate::delivery::lane::{Lane, Overflow, Queue};
 use crate::delivery::timing::Timing;
 use crate::delivery::worker;
 use crate::error::BuildError;
+use crate::platform::clock::Clock;
+use crate::platform::manual_clock::ManualClock;
 use crate::platform::storage::{AppendFile, Disk, Storage};
-use crate::platform::{clock, random, threads};
+use crate::platform::{random, threads};
 use crate::records::audit::{AuditAccount, AuditLog};
 use crate::records::audit_writer::AuditWriter;
 
@@ -48,6 +50,7 @@ pub struct Builder {
     max_depth: u32,
     max_chain: u32,
     wait_limit: Duration,
+    clock: Clock,
     storage: Box<dyn Storage>,
 }
 
@@ -64,6 +67,7 @@ impl Builder {
             max_depth: 16,
             max_chain: 10_000,
             wait_limit: Duration::from_secs(30),
+            clock: Clock::machine(),
             storage: Box::new(Disk),
         }
     }
@@ -138,6 +142,12 @@ impl Builder {
         self
     }
 
+    /// Puts the bus on a clock that is moved by hand, for tests. Default: the machine's clocks.
+    pub fn clock(mut self, clock: &ManualClock) -> Self {
+        self.clock = Clock::Manual(clock.clone());
+        self
+    }
+
     /// Puts the audit log on other storage than this machine's files.
     #[cfg(test)]
     pub(crate) fn storage(mut self, storage: Box<dyn Storage>) -> Self {
@@ -184,9 +194,9 @@ impl Builder {
 
     fn engine(&self) -> Result<Engine, BuildError> {
         let lanes = std::iter::once(&self.default_lane).chain(&self.lanes).zip(1..);
-        let queues = lanes.map(|(lane, id)| queue(LaneId::new(id), lane)).collect::<Result<_, _>>()?;
+        let queues = lanes.map(|(lane, id)| queue(LaneId::new(id), lane, &self.clock)).collect::<Result<_, _>>()?;
         let tap = match &self.audit {
-            Some(log) => Some(queue(LaneId::new(u16::MAX), &log.lane)?),
+            Some(log) => Some(queue(LaneId::new(u16::MAX), &log.lane, &self.clock)?),
             None => None,
         };
         Ok(Engine {
@@ -204,7 +214,8 @@ impl Builder {
             max_depth: self.max_depth,
             max_chain: self.max_chain,
             wait_limit: self.wait_limit,
-            started: clock::now(),
+            clock: self.clock.clone(),
+            started: self.clock.now(),
             draining: AtomicBool::new(false),
         })
     }
@@ -267,7 +278,7 @@ fn open(storage: &dyn Storage, log: &AuditLog) -> Result<(Box<dyn AppendFile>, b
     storage.open_append(&log.path).map_err(|error| BuildError::Audit { path: log.path.clone(), error })
 }
 
-fn queue(id: LaneId, lane: &Lane) -> Result<Arc<Queue>, BuildError> {
+fn queue(id: LaneId, lane: &Lane, clock: &Clock) -> Result<Arc<Queue>, BuildError> {
     let field = || format!("lane {:?}.capacity", lane.name);
     let out_of_range = |_| BuildError::OutOfRange {
         field: field(),
@@ -275,7 +286,7 @@ fn queue(id: LaneId, lane: &Lane) -> Result<Arc<Queue>, BuildError> {
         min: 1,
         max: nervebus_core::ring::MAX_CAPACITY as u64,
     };
-    Queue::new(id, lane.clone()).map(Arc::new).map_err(out_of_range)
+    Queue::new(id, lane.clone(), clock.clone()).map(Arc::new).map_err(out_of_range)
 }
 
 /// Starts the workers and the writer of the audit log.

@@ -10,7 +10,6 @@ use crate::delivery::lane::Patience;
 use crate::delivery::report::{Report, Waiter};
 use crate::error::EmitError;
 use crate::payload::Payload;
-use crate::platform::clock;
 use crate::receipt::Receipt;
 
 /// An event that has not been emitted yet; see [`Bus::event`].
@@ -69,10 +68,10 @@ impl<'a, P: Payload> Emission<'a, P> {
     /// As [`Bus::emit_and_wait`].
     pub fn emit_and_wait(self) -> Result<Report, EmitError<P>> {
         let engine = Arc::clone(self.bus.engine());
-        let deadline = clock::after(engine.wait_limit);
+        let deadline = engine.clock.after(engine.wait_limit);
         let waiter = Arc::new(Waiter::default());
         let receipt = self.send(Patience::Until(deadline), Some(Arc::clone(&waiter)))?;
-        Ok(waiter.wait(deadline, receipt))
+        Ok(waiter.wait(&engine.clock, deadline, receipt))
     }
 
     fn send(self, patience: Patience, waiter: Option<Arc<Waiter>>) -> Result<Receipt, EmitError<P>> {

@@ -78,6 +78,7 @@ pub use crate::event::{Event, OwnedEvent};
 pub use crate::event_id::EventId;
 pub use crate::observe::stats::{DeadLetterStats, LaneStats, Stats, SubscriptionStats};
 pub use crate::payload::Payload;
+pub use crate::platform::manual_clock::ManualClock;
 pub use crate::publisher::Publisher;
 pub use crate::receipt::Receipt;
 pub use crate::records::audit::{AuditLog, AuditStats};

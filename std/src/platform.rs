@@ -2,6 +2,7 @@
 //! so that each can be replaced by a simulated one.
 
 pub(crate) mod clock;
+pub(crate) mod manual_clock;
 pub(crate) mod place;
 pub(crate) mod random;
 pub(crate) mod storage;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nervebus_core::gate::Gate;
 use nervebus_core::{LaneId, Reason};
@@ -17,6 +17,7 @@ use crate::delivery::failure::{HandlerError, text_of};
 use crate::delivery::lane::Queue;
 use crate::delivery::subscription::Subscription;
 use crate::event::OwnedEvent;
+use crate::platform::clock::Clock;
 use crate::platform::place::{Place, STRIPES};
 
 /// The topic of the record of a failed handler.
@@ -88,7 +89,10 @@ pub(crate) struct Engine {
     pub(crate) max_chain: u32,
     /// How long `emit_and_wait` waits at most.
     pub(crate) wait_limit: Duration,
-    pub(crate) started: Instant,
+    /// What every wait is measured by.
+    pub(crate) clock: Clock,
+    /// The clock's moment at which the bus was built.
+    pub(crate) started: u64,
     /// Whether a handler has shut the bus down, and a thread was started for that.
     pub(crate) draining: AtomicBool,
 }

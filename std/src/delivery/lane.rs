@@ -1,7 +1,7 @@
 //! Lanes: what a user says about one, and the queue behind it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nervebus_core::LaneId;
 use nervebus_core::ring::{BoxedRing, CapacityError, PushError};
@@ -12,7 +12,7 @@ use crate::delivery::envelope::Envelope;
 use crate::delivery::failure::drop_quietly;
 use crate::delivery::room::Room;
 use crate::delivery::spill::Spill;
-use crate::platform::clock;
+use crate::platform::clock::{Clock, Waiting};
 use crate::platform::place::Place;
 use crate::platform::threads::{self, Latch, Park};
 
@@ -80,8 +80,8 @@ impl Lane {
 pub(crate) enum Patience {
     /// As the lane's policy says.
     Policy,
-    /// As the lane's policy says, but not beyond this moment.
-    Until(Instant),
+    /// As the lane's policy says, but not beyond this moment of the bus's clock.
+    Until(u64),
     /// Never: `try_emit`, handlers, and the bus itself.
     Never,
 }
@@ -113,6 +113,8 @@ pub(crate) struct Queue {
     /// Where the worker sleeps; it is named before the bus is handed out.
     pub(crate) bed: Waiter<Park>,
     pub(crate) room: Room,
+    /// What emitters' waits are measured by.
+    clock: Clock,
     pub(crate) spill: Spill,
     /// Whether a subscription has ended since the worker last looked at all the routes that it keeps.
     pub(crate) stale: AtomicBool,
@@ -130,7 +132,7 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    pub(crate) fn new(id: LaneId, lane: Lane) -> Result<Self, CapacityError> {
+    pub(crate) fn new(id: LaneId, lane: Lane, clock: Clock) -> Result<Self, CapacityError> {
         Ok(Self {
             id,
             ring: BoxedRing::with_capacity(lane.capacity)?,
@@ -138,6 +140,7 @@ impl Queue {
             overflow: lane.overflow,
             bed: Waiter::default(),
             room: Room::default(),
+            clock,
             spill: Spill::default(),
             stale: AtomicBool::new(false),
             ended: Latch::default(),
@@ -201,9 +204,10 @@ impl Queue {
         }
     }
 
-    fn push_when_free(&self, mut envelope: Envelope, deadline: Option<Instant>) -> Pushed {
+    fn push_when_free(&self, mut envelope: Envelope, deadline: Option<u64>) -> Pushed {
+        let wait = self.clock.wait(deadline);
         loop {
-            let in_time = self.wait(deadline);
+            let in_time = self.wait(&wait);
             match self.ring.try_push(envelope) {
                 Ok(()) => {
                     self.bed.wake();
@@ -229,8 +233,9 @@ impl Queue {
             (Overflow::Reject, _) | (_, Patience::Never) => return false,
             (Overflow::Block | Overflow::BlockFor(_), _) => self.deadline(patience),
         };
+        let wait = self.clock.wait(deadline);
         loop {
-            let in_time = self.wait(deadline);
+            let in_time = self.wait(&wait);
             if self.ring.would_accept() {
                 return true;
             }
@@ -242,9 +247,9 @@ impl Queue {
     }
 
     /// Until when an emitter may wait; `None` for as long as it takes.
-    fn deadline(&self, patience: Patience) -> Option<Instant> {
+    fn deadline(&self, patience: Patience) -> Option<u64> {
         let own = match self.overflow {
-            Overflow::BlockFor(wait) => Some(clock::after(wait)),
+            Overflow::BlockFor(wait) => Some(self.clock.after(wait)),
             _ => None,
         };
         match patience {
@@ -253,8 +258,8 @@ impl Queue {
         }
     }
 
-    fn wait(&self, deadline: Option<Instant>) -> bool {
-        self.room.wait(|| self.ring.would_accept(), || self.ring.has_room(), deadline)
+    fn wait(&self, wait: &Waiting<'_>) -> bool {
+        self.room.wait(|| self.ring.would_accept(), || self.ring.has_room(), wait)
     }
 
     fn refuse(&self, envelope: Envelope, closed: bool) -> Pushed {

@@ -2,12 +2,12 @@
 
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::Duration;
 
 use nervebus_core::SubscriptionId;
 
 use crate::delivery::failure::HandlerError;
-use crate::platform::clock;
+use crate::platform::clock::Clock;
 use crate::receipt::Receipt;
 
 /// What became of one handler's call.
@@ -89,16 +89,14 @@ impl Waiter {
     }
 
     /// Waits until every ticket has reported or the deadline has passed.
-    pub(crate) fn wait(&self, deadline: Instant, receipt: Receipt) -> Report {
+    pub(crate) fn wait(&self, clock: &Clock, deadline: u64, receipt: Receipt) -> Report {
+        let wait = clock.wait(Some(deadline));
         let mut state = self.lock();
-        loop {
-            let left = clock::until(deadline);
-            if state.open == 0 || left.is_zero() {
-                let (not_delivered, unfinished) = (state.not_delivered, state.open);
-                return Report { receipt, outcomes: std::mem::take(&mut state.outcomes), not_delivered, unfinished };
-            }
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        while state.open > 0 && !wait.is_over() {
+            state = wait.sleep(&self.changed, state, Duration::MAX);
         }
+        let (not_delivered, unfinished) = (state.not_delivered, state.open);
+        Report { receipt, outcomes: std::mem::take(&mut state.outcomes), not_delivered, unfinished }
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::platform::{clock, threads};
+use crate::platform::clock::Waiting;
+use crate::platform::threads;
 
 /// How often an emitter looks again before it goes to sleep: a worker frees a slot in well under a microsecond.
 const SPINS: usize = 64;
@@ -25,15 +26,10 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    /// Waits until there is room or the deadline has passed; says which. May return early.
+    /// Waits until there is room or `wait` is over; says which. May return early.
     ///
     /// `glance` is a cheap look that may be wrong; `has_room` is the one that cannot miss a pop.
-    pub(crate) fn wait(
-        &self,
-        glance: impl Fn() -> bool,
-        has_room: impl Fn() -> bool,
-        deadline: Option<Instant>,
-    ) -> bool {
+    pub(crate) fn wait(&self, glance: impl Fn() -> bool, has_room: impl Fn() -> bool, wait: &Waiting<'_>) -> bool {
         for _ in 0..SPINS {
             std::hint::spin_loop();
             if glance() {
@@ -44,11 +40,10 @@ impl Room {
         let bed = self.bed.lock().unwrap_or_else(PoisonError::into_inner);
         // Relaxed: `has_room` is the read-modify-write that orders this count against the worker's look at it.
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        let left = deadline.map_or(REST, |deadline| clock::until(deadline).min(REST));
         let free = has_room();
-        let in_time = free || !left.is_zero();
+        let in_time = free || !wait.is_over();
         if in_time && !free {
-            drop(self.freed.wait_timeout(bed, left).unwrap_or_else(PoisonError::into_inner));
+            drop(wait.sleep(&self.freed, bed, REST));
         }
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         in_time

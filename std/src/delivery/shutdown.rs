@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nervebus_core::Reason;
 use serde::Serialize;
@@ -15,7 +15,6 @@ use crate::delivery::engine::Engine;
 use crate::delivery::lane::Queue;
 use crate::delivery::ledger::Ledger;
 use crate::event::OwnedEvent;
-use crate::platform::clock;
 use crate::platform::threads::{self, poll_until};
 
 /// What a shutdown left of one lane.
@@ -89,17 +88,17 @@ impl Engine {
     }
 
     fn drain(&self, deadline: Duration) {
-        let end = clock::after(deadline);
+        let end = self.clock.after(deadline);
         // The audit log gets a share of the deadline that slow handlers cannot eat up.
-        let handlers_end = if self.tap.is_some() { clock::after(deadline - deadline / 8) } else { end };
+        let handlers_end = if self.tap.is_some() { self.clock.after(deadline - deadline / 8) } else { end };
         // Emitters that are inside finish what they began; when nobody is, closing the rings cuts nobody short.
         // Handlers may still cause records, on any lane; when nothing is pending anywhere, nothing can.
-        let drained = poll_until(handlers_end, || self.gate.is_quiet() && self.is_idle());
+        let drained = poll_until(&self.clock, handlers_end, || self.gate.is_quiet() && self.is_idle());
         if drained && let Some(tap) = &self.tap {
             // A log that cannot be written says so on the lanes, which are open for that.
             tap.close();
             self.end(tap, end);
-            poll_until(end, || self.is_idle());
+            poll_until(&self.clock, end, || self.is_idle());
         }
         self.queues.iter().for_each(|queue| queue.close());
         self.queues.iter().for_each(|queue| self.end(queue, handlers_end));
@@ -118,8 +117,8 @@ impl Engine {
     }
 
     /// Waits for a closed lane's worker, and takes what it has not got to by the deadline.
-    fn end(&self, queue: &Arc<Queue>, deadline: Instant) {
-        if queue.ended.wait_until(deadline) {
+    fn end(&self, queue: &Arc<Queue>, deadline: u64) {
+        if queue.ended.wait_until(&self.clock, deadline) {
             return;
         }
         queue.spill.close();

@@ -65,7 +65,7 @@ impl<'a> Handler<Event<'a>> for Subscription {
 impl Subscription {
     #[cold]
     fn call_timed(&self, event: &Event<'_>) -> Result<(), HandlerError> {
-        let started = clock::now();
+        let started = clock::instant();
         let result = (self.handler)(event);
         self.timings.get_or_init(|| Box::new(Histogram::new())).record(started.elapsed());
         result

@@ -109,7 +109,7 @@ pub(crate) fn stats(engine: &Engine, audit: Option<(&Path, &AuditAccount)>) -> S
         subscriptions: subscriptions.iter().map(|subscription| row(engine, subscription)).collect(),
         dead_letters: dead_letters(DeadLetters(&engine.dead_letters)),
         audit: audit.zip(engine.tap.as_ref()).map(|((path, account), queue)| account.stats(path, queue)),
-        uptime: engine.started.elapsed(),
+        uptime: engine.clock.since(engine.started),
     }
 }
 

@@ -3,11 +3,11 @@
 use std::io;
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nervebus_core::wait::Wait;
 
-use super::clock;
+use super::clock::Clock;
 
 /// Starts a named thread.
 ///
@@ -74,29 +74,27 @@ impl Latch {
     }
 
     /// Waits until the latch opens or the deadline has passed; says which.
-    pub(crate) fn wait_until(&self, deadline: Instant) -> bool {
+    pub(crate) fn wait_until(&self, clock: &Clock, deadline: u64) -> bool {
+        let wait = clock.wait(Some(deadline));
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            let left = clock::until(deadline);
-            if *open || left.is_zero() {
-                return *open;
-            }
-            open = self.opened.wait_timeout(open, left).unwrap_or_else(PoisonError::into_inner).0;
+        while !*open && !wait.is_over() {
+            open = wait.sleep(&self.opened, open, Duration::MAX);
         }
+        *open
     }
 }
 
 /// Looks again and again until `done` or the deadline, with short rests; for shutting down, not for the hot path.
-pub(crate) fn poll_until(deadline: Instant, mut done: impl FnMut() -> bool) -> bool {
+pub(crate) fn poll_until(clock: &Clock, deadline: u64, mut done: impl FnMut() -> bool) -> bool {
     const REST: Duration = Duration::from_micros(200);
+    let wait = clock.wait(Some(deadline));
     loop {
         if done() {
             return true;
         }
-        let left = clock::until(deadline);
-        if left.is_zero() {
+        if wait.is_over() {
             return false;
         }
-        thread::park_timeout(left.min(REST));
+        wait.park(REST);
     }
 }
