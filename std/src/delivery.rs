@@ -10,6 +10,7 @@ pub(crate) mod envelope;
 pub(crate) mod failure;
 pub(crate) mod handler;
 pub(crate) mod histogram;
+pub(crate) mod idle;
 pub(crate) mod lane;
 pub(crate) mod ledger;
 pub(crate) mod report;
