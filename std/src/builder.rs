@@ -19,7 +19,7 @@ use crate::error::BuildError;
 use crate::platform::clock::Clock;
 use crate::platform::manual_clock::ManualClock;
 use crate::platform::storage::{AppendFile, Disk, Storage};
-use crate::platform::{random, threads};
+use crate::platform::{affinity, random, threads};
 use crate::records::audit::{AuditAccount, AuditLog};
 use crate::records::audit_writer::AuditWriter;
 
@@ -32,6 +32,9 @@ const MAX_SUBSCRIPTIONS: u64 = 1 << 24;
 const MAX_DEPTH: u64 = 1_000;
 const MAX_CHAIN: u64 = 1_000_000;
 const MAX_WAIT: Duration = Duration::from_secs(60 * 60 * 24);
+
+const MAX_WORKERS: u64 = 64;
+const MAX_THREAD_NAME: usize = 64;
 
 /// Names that a lane cannot have, because the bus uses them.
 const RESERVED: [&str; 2] = ["inline", "audit"];
@@ -176,14 +179,14 @@ impl Builder {
         };
         let engine = Arc::new(self.engine()?);
         let account = Arc::new(AuditAccount::default());
-        let audit = self.audit.map(|log| Audit { path: log.path, account: Arc::clone(&account) });
+        let audit = self.audit.as_ref().map(|log| Audit { path: log.path.clone(), account: Arc::clone(&account) });
         // From here on dropping the bus stops what was started.
         let bus = Bus::new(Arc::clone(&engine), audit, self.timing);
         let writer = engine.tap.as_ref().zip(file).zip(bus.audit_path()).map(|((queue, (file, torn)), path)| {
             let (engine, queue, path) = (Arc::clone(&engine), Arc::clone(queue), path.to_owned());
             AuditWriter { engine, queue, account, path, file, torn }
         });
-        if let Err(error) = start_threads(&engine, writer) {
+        if let Err(error) = self.start_threads(&engine, writer) {
             // Nobody will wait for a thread that never ran.
             let unstarted = engine.queues.iter().chain(&engine.tap).filter(|queue| !queue.bed.how().is_named());
             unstarted.for_each(|queue| queue.ended.open());
@@ -193,8 +196,8 @@ impl Builder {
     }
 
     fn engine(&self) -> Result<Engine, BuildError> {
-        let lanes = std::iter::once(&self.default_lane).chain(&self.lanes).zip(1..);
-        let queues = lanes.map(|(lane, id)| queue(LaneId::new(id), lane, &self.clock)).collect::<Result<_, _>>()?;
+        let made = self.lanes().zip(1..).map(|(lane, id)| queue(LaneId::new(id), lane, &self.clock));
+        let queues = made.collect::<Result<_, _>>()?;
         let tap = match &self.audit {
             Some(log) => Some(queue(LaneId::new(u16::MAX), &log.lane, &self.clock)?),
             None => None,
@@ -220,6 +223,26 @@ impl Builder {
         })
     }
 
+    /// The lanes to be built, in the order of their numbers.
+    fn lanes(&self) -> impl Iterator<Item = &Lane> {
+        std::iter::once(&self.default_lane).chain(&self.lanes)
+    }
+
+    /// Starts the workers and the writer of the audit log.
+    fn start_threads(&self, engine: &Arc<Engine>, writer: Option<AuditWriter>) -> Result<(), BuildError> {
+        for (queue, lane) in engine.queues.iter().zip(self.lanes()) {
+            let (engine, own, core) = (Arc::clone(engine), Arc::clone(queue), lane.core);
+            start(queue, lane.name_of_thread(), move || {
+                own.pinning.pin_to(core);
+                worker::run(&engine, &own);
+            })?;
+        }
+        match (writer, &self.audit) {
+            (Some(writer), Some(log)) => start(&Arc::clone(&writer.queue), log.lane.name_of_thread(), || writer.run()),
+            _ => Ok(()),
+        }
+    }
+
     fn check(&self) -> Result<(), BuildError> {
         in_range("dead_letters", self.dead_letters as u64, 0, MAX_DEAD_LETTERS)?;
         in_range("max_topics", self.limits.topics as u64, 16, MAX_TOPICS)?;
@@ -229,7 +252,7 @@ impl Builder {
         in_range("lanes", self.lanes.len() as u64 + 1, 1, MAX_LANES)?;
         wait_in_range("wait_limit", self.wait_limit)?;
         let mut names = Vec::new();
-        for lane in std::iter::once(&self.default_lane).chain(&self.lanes) {
+        for lane in self.lanes() {
             check_name(&lane.name)?;
             check_lane(lane)?;
             if names.contains(&&*lane.name) {
@@ -243,10 +266,25 @@ impl Builder {
 
 fn check_lane(lane: &Lane) -> Result<(), BuildError> {
     in_range(format!("lane {:?}.capacity", lane.name), lane.capacity as u64, 1, MAX_CAPACITY)?;
-    match lane.overflow {
-        Overflow::BlockFor(wait) => wait_in_range(format!("lane {:?}.overflow", lane.name), wait),
-        _ => Ok(()),
+    if let Overflow::BlockFor(wait) = lane.overflow {
+        wait_in_range(format!("lane {:?}.overflow", lane.name), wait)?;
     }
+    in_range(format!("lane {:?}.workers", lane.name), lane.workers as u64, 1, MAX_WORKERS)?;
+    if let Some(core) = lane.core {
+        // The last worker's core must be one that can be named.
+        let max = (affinity::CORES - lane.workers) as u64;
+        in_range(format!("lane {:?}.pin_to", lane.name), core as u64, 0, max)?;
+    }
+    lane.thread_name.as_ref().map_or(Ok(()), |name| check_thread_name(lane, name))
+}
+
+/// A name with a zero byte would panic where the thread is started.
+fn check_thread_name(lane: &Lane, name: &str) -> Result<(), BuildError> {
+    let printable = |byte| (b' '..=b'~').contains(&byte);
+    if name.is_empty() || name.len() > MAX_THREAD_NAME || !name.bytes().all(printable) {
+        return Err(BuildError::ThreadName { lane: lane.name.clone(), name: name.to_owned() });
+    }
+    Ok(())
 }
 
 fn check_name(name: &str) -> Result<(), BuildError> {
@@ -289,22 +327,10 @@ fn queue(id: LaneId, lane: &Lane, clock: &Clock) -> Result<Arc<Queue>, BuildErro
     Queue::new(id, lane.clone(), clock.clone()).map(Arc::new).map_err(out_of_range)
 }
 
-/// Starts the workers and the writer of the audit log.
-fn start_threads(engine: &Arc<Engine>, writer: Option<AuditWriter>) -> Result<(), BuildError> {
-    for queue in &engine.queues {
-        let (engine, own) = (Arc::clone(engine), Arc::clone(queue));
-        start(queue, move || worker::run(&engine, &own))?;
-    }
-    match writer {
-        Some(writer) => start(&Arc::clone(&writer.queue), move || writer.run()),
-        None => Ok(()),
-    }
-}
-
 /// Starts a queue's thread and tells the queue whom to wake.
-fn start(queue: &Queue, body: impl FnOnce() + Send + 'static) -> Result<(), BuildError> {
-    let thread = threads::spawn(format!("nervebus-{}", queue.name), body)
-        .map_err(|error| BuildError::Thread { lane: queue.name.to_string(), error })?;
+fn start(queue: &Queue, name: String, body: impl FnOnce() + Send + 'static) -> Result<(), BuildError> {
+    let thread =
+        threads::spawn(name, body).map_err(|error| BuildError::Thread { lane: queue.name.to_string(), error })?;
     // The builder sets it once for each queue.
     queue.bed.how().is_done_by(thread.thread());
     Ok(())

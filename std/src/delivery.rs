@@ -11,6 +11,7 @@ pub(crate) mod envelope;
 pub(crate) mod failure;
 pub(crate) mod handler;
 pub(crate) mod histogram;
+pub(crate) mod idle;
 pub(crate) mod lane;
 pub(crate) mod ledger;
 pub(crate) mod report;

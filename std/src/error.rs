@@ -34,6 +34,13 @@ pub enum BuildError {
         /// The name.
         name: String,
     },
+    /// A worker's thread name is empty, too long, or not printable ASCII.
+    ThreadName {
+        /// The lane.
+        lane: String,
+        /// The name asked for.
+        name: String,
+    },
     /// A lane has a name that the bus uses itself: `inline` or `audit`.
     ReservedLane {
         /// The name.
@@ -71,6 +78,9 @@ impl fmt::Display for BuildError {
             }
             Self::LaneName { name } => {
                 write!(f, "lane name {name:?} is not 1 to 32 letters, digits, '-', '_' or '.'")
+            }
+            Self::ThreadName { lane, name } => {
+                write!(f, "lane {lane:?}.thread_name is {name:?}, not 1 to 64 bytes of printable ASCII")
             }
             Self::ReservedLane { name } => write!(f, "lane name {name:?} is one that the bus uses itself"),
             Self::DuplicateLane { name } => write!(f, "lane {name:?} is defined twice"),

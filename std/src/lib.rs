@@ -45,6 +45,7 @@ mod publisher;
 mod range;
 mod receipt;
 mod records;
+mod registry;
 mod subscribe;
 
 /// The README's program is a test.
@@ -65,7 +66,7 @@ pub use crate::delivery::class::{Class, ParseClassError};
 pub use crate::delivery::dead_letters::{DeadLetter, DeadLetters};
 pub use crate::delivery::failure::HandlerError;
 pub use crate::delivery::handler::HandlerResult;
-pub use crate::delivery::lane::{Lane, Overflow};
+pub use crate::delivery::lane::{Lane, Overflow, WaitStrategy};
 pub use crate::delivery::ledger::{Account, Imbalance, LaneAccount, Ledger, SubscriptionAccount};
 pub use crate::delivery::report::{Outcome, Report};
 pub use crate::delivery::retry::{Attempt, Retry};
@@ -83,4 +84,5 @@ pub use crate::publisher::Publisher;
 pub use crate::receipt::Receipt;
 pub use crate::records::audit::{AuditLog, AuditStats};
 pub use crate::records::line::{LineError, Record};
+pub use crate::registry::{BusRegistry, RegistryError};
 pub use crate::subscribe::Subscribe;

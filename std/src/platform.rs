@@ -1,6 +1,7 @@
-//! The doors to the outside: time, files, threads and randomness. Nothing else in this crate calls the system for them,
+//! The doors to the outside: time, files, threads, cores and randomness. Nothing else in this crate calls the system for them,
 //! so that each can be replaced by a simulated one.
 
+pub(crate) mod affinity;
 pub(crate) mod clock;
 pub(crate) mod manual_clock;
 pub(crate) mod place;

@@ -26,6 +26,7 @@ const SPINES: &[&[&str]] = &[
         "delivery/room",
         "delivery/spill",
         "delivery/lane",
+        "delivery/idle",
         "delivery/handler",
         "delivery/subscription",
         "delivery/dead_letters",

@@ -1,7 +1,8 @@
 //! Lanes: what a user says about one, and the queue behind it.
 
+mod config;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use nervebus_core::LaneId;
 use nervebus_core::ring::{BoxedRing, CapacityError, PushError};
@@ -12,68 +13,12 @@ use crate::delivery::envelope::Envelope;
 use crate::delivery::failure::drop_quietly;
 use crate::delivery::room::Room;
 use crate::delivery::spill::Spill;
+use crate::platform::affinity::Pinning;
 use crate::platform::clock::{Clock, Waiting};
 use crate::platform::place::Place;
 use crate::platform::threads::{self, Latch, Park};
 
-/// What happens to an event that finds its lane full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Overflow {
-    /// The emitter waits until there is room. A handler on a lane never waits for a lane: for it this one
-    /// [rejects](Self::Reject), because a worker that waits for a worker may wait for ever.
-    #[default]
-    Block,
-    /// The emitter waits at most this long; then the lane rejects.
-    BlockFor(Duration),
-    /// The emit fails with [`EmitError::Full`](crate::EmitError::Full).
-    Reject,
-    /// The new event is dropped and counted.
-    DropNewest,
-    /// The oldest waiting event is dropped and counted.
-    DropOldest,
-}
-
-/// A lane to be built: a bounded queue with a worker thread of its own. A slow lane costs other lanes nothing.
-///
-/// # Examples
-///
-/// ```
-/// use nervebus::{Bus, Lane, Overflow};
-///
-/// let bus = Bus::builder()
-///     .lane(Lane::new("mail").capacity(256).overflow(Overflow::DropOldest))
-///     .build()?;
-/// bus.on("user.signup").lane("mail").handle(|event| println!("welcome, {}", event["username"]))?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug, Clone)]
-#[must_use = "a lane does nothing until a builder takes it"]
-pub struct Lane {
-    pub(crate) name: String,
-    pub(crate) capacity: usize,
-    pub(crate) overflow: Overflow,
-}
-
-impl Lane {
-    /// A lane of this name; the worker thread carries it too.
-    pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), capacity: 4096, overflow: Overflow::default() }
-    }
-
-    /// How many events may wait. Default: 4,096. Range: 1 to 1,048,576; memory is taken when the bus is built, 192
-    /// bytes a slot.
-    pub fn capacity(mut self, events: usize) -> Self {
-        self.capacity = events;
-        self
-    }
-
-    /// What happens to an event that finds the lane full. Default: [`Overflow::Block`].
-    pub fn overflow(mut self, policy: Overflow) -> Self {
-        self.overflow = policy;
-        self
-    }
-}
+pub use self::config::{Lane, Overflow, WaitStrategy};
 
 /// Whether an emitter may be made to wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +54,8 @@ pub(crate) struct Queue {
     pub(crate) id: LaneId,
     pub(crate) name: Box<str>,
     pub(crate) overflow: Overflow,
+    pub(crate) strategy: WaitStrategy,
+    pub(crate) pinning: Pinning,
     pub(crate) ring: BoxedRing<Envelope>,
     /// Where the worker sleeps; it is named before the bus is handed out.
     pub(crate) bed: Waiter<Park>,
@@ -138,6 +85,8 @@ impl Queue {
             ring: BoxedRing::with_capacity(lane.capacity)?,
             name: lane.name.into(),
             overflow: lane.overflow,
+            strategy: lane.wait,
+            pinning: Pinning::default(),
             bed: Waiter::default(),
             room: Room::default(),
             clock,

@@ -11,15 +11,9 @@ use crate::delivery::directory::{RouteCache, TopicState};
 use crate::delivery::engine::Engine;
 use crate::delivery::envelope::{Envelope, TopicId};
 use crate::delivery::failure::drop_quietly;
+use crate::delivery::idle::rest;
 use crate::delivery::lane::Queue;
 use crate::event::OwnedEvent;
-use crate::platform::threads;
-
-/// How often an idle worker looks again before it lets others run, and before it goes to sleep. Together they must take
-/// longer than waking it takes an emitter: else the two fall into step, with a sleep and a wake-up for every event or two,
-/// and an event costs three times as much.
-const SPINS: u32 = 64;
-const YIELDS: u32 = 32;
 
 /// Runs until the lane is closed and drained.
 pub(crate) fn run(engine: &Arc<Engine>, queue: &Arc<Queue>) {
@@ -63,23 +57,6 @@ impl Drop for Ending<'_> {
         self.0.close();
         self.0.ended.open();
     }
-}
-
-/// Waits a little longer each time: spins, yields, sleeps. Returns how idle the worker is now.
-pub(crate) fn rest(queue: &Queue, idle: u32) -> u32 {
-    if idle < SPINS {
-        std::hint::spin_loop();
-    } else if idle < SPINS + YIELDS {
-        threads::yield_now();
-    } else {
-        if !queue.bed.wait_unless(|| queue.ring.has_arrivals()) {
-            // Something was claimed and is about to be published.
-            threads::yield_now();
-            return SPINS;
-        }
-        return 0;
-    }
-    idle + 1
 }
 
 /// What a worker remembers of the topics it has seen, so that an event costs no lookup and no shared counter.

@@ -55,6 +55,9 @@ pub struct LaneStats {
     pub failed: u64,
     /// Events dropped.
     pub dropped: u64,
+    /// Whether its workers are on the cores that were asked for; `None` if none were, or before the first worker has
+    /// begun; `Some(false)` once the system has refused one of them.
+    pub pinned: Option<bool>,
 }
 
 /// A subscription in [`Stats`].
@@ -122,6 +125,7 @@ fn lane(queue: &Queue) -> LaneStats {
         handled: count::read(&queue.outcomes.handled),
         failed: count::read(&queue.outcomes.failed),
         dropped: count::read(&queue.dropped_events),
+        pinned: queue.pinning.outcome(),
     }
 }
 
