@@ -1,5 +1,6 @@
 //! Building a bus: everything is checked here, and nothing fails later that could have failed now.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
@@ -21,6 +22,8 @@ use crate::platform::storage::{AppendFile, Disk, Storage};
 use crate::platform::{clock, random, threads};
 use crate::records::audit::{AuditAccount, AuditLog};
 use crate::records::audit_writer::AuditWriter;
+use crate::records::dead_letter_log::DeadLetterLog;
+use crate::records::dead_letter_log::writer::LetterWriter;
 
 /// The most events a lane or the audit log may hold.
 const MAX_CAPACITY: u64 = 1 << 20;
@@ -42,12 +45,13 @@ pub struct Builder {
     lanes: Vec<Lane>,
     audit: Option<AuditLog>,
     dead_letters: usize,
+    dead_letter_log: Option<DeadLetterLog>,
     timing: Timing,
     names: NameRule,
     limits: Limits,
     max_depth: u32,
     wait_limit: Duration,
-    storage: Box<dyn Storage>,
+    storage: Arc<dyn Storage>,
 }
 
 impl Builder {
@@ -57,12 +61,13 @@ impl Builder {
             lanes: Vec::new(),
             audit: None,
             dead_letters: 1_000,
+            dead_letter_log: None,
             timing: Timing::default(),
             names: NameRule::default(),
             limits: Limits { topics: 16_384, subscriptions: 65_536 },
             max_depth: 16,
             wait_limit: Duration::from_secs(30),
-            storage: Box::new(Disk),
+            storage: Arc::new(Disk),
         }
     }
 
@@ -76,6 +81,13 @@ impl Builder {
     /// is kept.
     pub fn dead_letters(mut self, capacity: usize) -> Self {
         self.dead_letters = capacity;
+        self
+    }
+
+    /// Keeps the dead letters in a file as well, from which they come back when a bus is built with it again. Default:
+    /// none. Needs room for at least one [dead letter](Self::dead_letters).
+    pub fn dead_letter_log(mut self, log: DeadLetterLog) -> Self {
+        self.dead_letter_log = Some(log);
         self
     }
 
@@ -128,14 +140,14 @@ impl Builder {
         self
     }
 
-    /// Puts the audit log on other storage than this machine's files.
+    /// Puts the audit log and the log of dead letters on other storage than this machine's files.
     #[cfg(test)]
     pub(crate) fn storage(mut self, storage: Box<dyn Storage>) -> Self {
-        self.storage = storage;
+        self.storage = Arc::from(storage);
         self
     }
 
-    /// Checks everything, opens the audit log and starts the workers.
+    /// Checks everything, opens the audit log, reads the log of dead letters back and starts the workers.
     ///
     /// # Errors
     ///
@@ -154,7 +166,8 @@ impl Builder {
             Some(log) => Some(open(&*self.storage, log)?),
             None => None,
         };
-        let engine = Arc::new(self.engine()?);
+        let (letters, letter_writer) = self.letters()?;
+        let engine = Arc::new(self.engine(letters)?);
         let account = Arc::new(AuditAccount::default());
         let audit = self.audit.map(|log| Audit { path: log.path, account: Arc::clone(&account) });
         // From here on dropping the bus stops what was started.
@@ -163,7 +176,8 @@ impl Builder {
             let (engine, queue, path) = (Arc::clone(&engine), Arc::clone(queue), path.to_owned());
             AuditWriter { engine, queue, account, path, file, torn }
         });
-        if let Err(error) = start_threads(&engine, writer) {
+        let started = start_letter_writer(letter_writer).and_then(|()| start_threads(&engine, writer));
+        if let Err(error) = started {
             // Nobody will wait for a thread that never ran.
             let unstarted = engine.queues.iter().chain(&engine.tap).filter(|queue| !queue.bed.how().is_named());
             unstarted.for_each(|queue| queue.ended.open());
@@ -172,7 +186,15 @@ impl Builder {
         Ok(bus)
     }
 
-    fn engine(&self) -> Result<Engine, BuildError> {
+    /// The store of dead letters, with those of earlier runs, and who writes down what becomes of them.
+    fn letters(&self) -> Result<(DeadLetterStore, Option<LetterWriter>), BuildError> {
+        let Some(log) = &self.dead_letter_log else { return Ok((DeadLetterStore::new(self.dead_letters), None)) };
+        let opened = log.open(&self.storage, self.dead_letters);
+        let (store, writer) = opened.map_err(|error| BuildError::DeadLetterLog { path: log.path.clone(), error })?;
+        Ok((store, Some(writer)))
+    }
+
+    fn engine(&self, dead_letters: DeadLetterStore) -> Result<Engine, BuildError> {
         let lanes = std::iter::once(&self.default_lane).chain(&self.lanes).zip(1..);
         let queues = lanes.map(|(lane, id)| queue(LaneId::new(id), lane)).collect::<Result<_, _>>()?;
         let tap = match &self.audit {
@@ -187,7 +209,7 @@ impl Builder {
             queues,
             tap,
             inline: InlineAccount::default(),
-            dead_letters: DeadLetterStore::new(self.dead_letters),
+            dead_letters,
             system: AtomicU64::new(0),
             system_lost: AtomicU64::new(0),
             names: self.names,
@@ -199,7 +221,15 @@ impl Builder {
     }
 
     fn check(&self) -> Result<(), BuildError> {
-        in_range("dead_letters", self.dead_letters as u64, 0, MAX_DEAD_LETTERS)?;
+        let fewest = u64::from(self.dead_letter_log.is_some());
+        in_range("dead_letters", self.dead_letters as u64, fewest, MAX_DEAD_LETTERS)?;
+        if let Some(log) = &self.dead_letter_log {
+            in_range("dead_letter_log.queue", log.queue as u64, 1, MAX_CAPACITY)?;
+            if self.audit.as_ref().is_some_and(|audit| audit.path == log.path) {
+                let error = io::Error::new(io::ErrorKind::InvalidInput, "the audit log is kept there");
+                return Err(BuildError::DeadLetterLog { path: log.path.clone(), error });
+            }
+        }
         in_range("max_topics", self.limits.topics as u64, 16, MAX_TOPICS)?;
         in_range("max_subscriptions", self.limits.subscriptions as u64, 1, MAX_SUBSCRIPTIONS)?;
         in_range("max_depth", self.max_depth.into(), 1, MAX_DEPTH)?;
@@ -264,6 +294,13 @@ fn queue(id: LaneId, lane: &Lane) -> Result<Arc<Queue>, BuildError> {
         max: nervebus_core::ring::MAX_CAPACITY as u64,
     };
     Queue::new(id, lane.clone()).map(Arc::new).map_err(out_of_range)
+}
+
+/// Starts the thread that writes dead letters down. It ends when the bus is gone.
+fn start_letter_writer(writer: Option<LetterWriter>) -> Result<(), BuildError> {
+    let Some(writer) = writer else { return Ok(()) };
+    let started = threads::spawn("nervebus-letters".into(), move || writer.run());
+    started.map(drop).map_err(|error| BuildError::Thread { lane: "letters".into(), error })
 }
 
 /// Starts the workers and the writer of the audit log.
