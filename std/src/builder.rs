@@ -1,5 +1,6 @@
 //! Building a bus: everything is checked here, and nothing fails later that could have failed now.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
@@ -22,6 +23,8 @@ use crate::platform::storage::{AppendFile, Disk, Storage};
 use crate::platform::{affinity, random, threads};
 use crate::records::audit::{AuditAccount, AuditLog};
 use crate::records::audit_writer::AuditWriter;
+use crate::records::dead_letter_log::DeadLetterLog;
+use crate::records::dead_letter_log::writer::LetterWriter;
 
 /// The most events a lane or the audit log may hold.
 const MAX_CAPACITY: u64 = 1 << 20;
@@ -47,6 +50,7 @@ pub struct Builder {
     lanes: Vec<Lane>,
     audit: Option<AuditLog>,
     dead_letters: usize,
+    dead_letter_log: Option<DeadLetterLog>,
     timing: Timing,
     names: NameRule,
     limits: Limits,
@@ -54,7 +58,7 @@ pub struct Builder {
     max_chain: u32,
     wait_limit: Duration,
     clock: Clock,
-    storage: Box<dyn Storage>,
+    storage: Arc<dyn Storage>,
 }
 
 impl Builder {
@@ -64,6 +68,7 @@ impl Builder {
             lanes: Vec::new(),
             audit: None,
             dead_letters: 1_000,
+            dead_letter_log: None,
             timing: Timing::default(),
             names: NameRule::default(),
             limits: Limits { topics: 16_384, subscriptions: 65_536 },
@@ -71,7 +76,7 @@ impl Builder {
             max_chain: 10_000,
             wait_limit: Duration::from_secs(30),
             clock: Clock::machine(),
-            storage: Box::new(Disk),
+            storage: Arc::new(Disk),
         }
     }
 
@@ -85,6 +90,13 @@ impl Builder {
     /// is kept.
     pub fn dead_letters(mut self, capacity: usize) -> Self {
         self.dead_letters = capacity;
+        self
+    }
+
+    /// Keeps the dead letters in a file as well, from which they come back when a bus is built with it again. Default:
+    /// none. Needs room for at least one [dead letter](Self::dead_letters).
+    pub fn dead_letter_log(mut self, log: DeadLetterLog) -> Self {
+        self.dead_letter_log = Some(log);
         self
     }
 
@@ -151,14 +163,14 @@ impl Builder {
         self
     }
 
-    /// Puts the audit log on other storage than this machine's files.
+    /// Puts the audit log and the log of dead letters on other storage than this machine's files.
     #[cfg(test)]
     pub(crate) fn storage(mut self, storage: Box<dyn Storage>) -> Self {
-        self.storage = storage;
+        self.storage = Arc::from(storage);
         self
     }
 
-    /// Checks everything, opens the audit log and starts the workers.
+    /// Checks everything, opens the audit log, reads the log of dead letters back and starts the workers.
     ///
     /// # Errors
     ///
@@ -177,7 +189,8 @@ impl Builder {
             Some(log) => Some(open(&*self.storage, log)?),
             None => None,
         };
-        let engine = Arc::new(self.engine()?);
+        let (letters, letter_writer) = self.letters()?;
+        let engine = Arc::new(self.engine(letters)?);
         let account = Arc::new(AuditAccount::default());
         let audit = self.audit.as_ref().map(|log| Audit { path: log.path.clone(), account: Arc::clone(&account) });
         // From here on dropping the bus stops what was started.
@@ -186,7 +199,8 @@ impl Builder {
             let (engine, queue, path) = (Arc::clone(&engine), Arc::clone(queue), path.to_owned());
             AuditWriter { engine, queue, account, path, file, torn }
         });
-        if let Err(error) = self.start_threads(&engine, writer) {
+        let started = start_letter_writer(letter_writer).and_then(|()| self.start_threads(&engine, writer));
+        if let Err(error) = started {
             // Nobody will wait for a thread that never ran.
             let unstarted = engine.queues.iter().chain(&engine.tap).filter(|queue| !queue.bed.how().is_named());
             unstarted.for_each(|queue| queue.ended.open());
@@ -195,7 +209,15 @@ impl Builder {
         Ok(bus)
     }
 
-    fn engine(&self) -> Result<Engine, BuildError> {
+    /// The store of dead letters, with those of earlier runs, and who writes down what becomes of them.
+    fn letters(&self) -> Result<(DeadLetterStore, Option<LetterWriter>), BuildError> {
+        let Some(log) = &self.dead_letter_log else { return Ok((DeadLetterStore::new(self.dead_letters), None)) };
+        let opened = log.open(&self.storage, self.dead_letters);
+        let (store, writer) = opened.map_err(|error| BuildError::DeadLetterLog { path: log.path.clone(), error })?;
+        Ok((store, Some(writer)))
+    }
+
+    fn engine(&self, dead_letters: DeadLetterStore) -> Result<Engine, BuildError> {
         let made = self.lanes().zip(1..).map(|(lane, id)| queue(LaneId::new(id), lane, &self.clock));
         let queues = made.collect::<Result<_, _>>()?;
         let tap = match &self.audit {
@@ -210,7 +232,7 @@ impl Builder {
             queues,
             tap,
             inline: InlineAccount::default(),
-            dead_letters: DeadLetterStore::new(self.dead_letters),
+            dead_letters,
             system: AtomicU64::new(0),
             system_lost: AtomicU64::new(0),
             names: self.names,
@@ -244,7 +266,15 @@ impl Builder {
     }
 
     fn check(&self) -> Result<(), BuildError> {
-        in_range("dead_letters", self.dead_letters as u64, 0, MAX_DEAD_LETTERS)?;
+        let fewest = u64::from(self.dead_letter_log.is_some());
+        in_range("dead_letters", self.dead_letters as u64, fewest, MAX_DEAD_LETTERS)?;
+        if let Some(log) = &self.dead_letter_log {
+            in_range("dead_letter_log.queue", log.queue as u64, 1, MAX_CAPACITY)?;
+            if self.audit.as_ref().is_some_and(|audit| audit.path == log.path) {
+                let error = io::Error::new(io::ErrorKind::InvalidInput, "the audit log is kept there");
+                return Err(BuildError::DeadLetterLog { path: log.path.clone(), error });
+            }
+        }
         in_range("max_topics", self.limits.topics as u64, 16, MAX_TOPICS)?;
         in_range("max_subscriptions", self.limits.subscriptions as u64, 1, MAX_SUBSCRIPTIONS)?;
         in_range("max_depth", self.max_depth.into(), 1, MAX_DEPTH)?;
@@ -325,6 +355,13 @@ fn queue(id: LaneId, lane: &Lane, clock: &Clock) -> Result<Arc<Queue>, BuildErro
         max: nervebus_core::ring::MAX_CAPACITY as u64,
     };
     Queue::new(id, lane.clone(), clock.clone()).map(Arc::new).map_err(out_of_range)
+}
+
+/// Starts the thread that writes dead letters down. It ends when the bus is gone.
+fn start_letter_writer(writer: Option<LetterWriter>) -> Result<(), BuildError> {
+    let Some(writer) = writer else { return Ok(()) };
+    let started = threads::spawn("nervebus-letters".into(), move || writer.run());
+    started.map(drop).map_err(|error| BuildError::Thread { lane: "letters".into(), error })
 }
 
 /// Starts a queue's thread and tells the queue whom to wake.

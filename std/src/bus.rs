@@ -239,7 +239,7 @@ impl Bus {
 
     /// The dead letters.
     pub fn dead_letters(&self) -> DeadLetters<'_> {
-        DeadLetters(&self.engine().dead_letters)
+        DeadLetters { store: &self.engine().dead_letters, directory: &self.engine().directory }
     }
 
     /// A snapshot of the bus at work.

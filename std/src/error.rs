@@ -58,6 +58,13 @@ pub enum BuildError {
         /// What the system said.
         error: io::Error,
     },
+    /// The log of dead letters cannot be read, appended to, or is no such log.
+    DeadLetterLog {
+        /// The file asked for.
+        path: PathBuf,
+        /// What was wrong.
+        error: io::Error,
+    },
     /// The system would not start a worker thread.
     Thread {
         /// The lane the thread was for.
@@ -85,6 +92,7 @@ impl fmt::Display for BuildError {
             Self::ReservedLane { name } => write!(f, "lane name {name:?} is one that the bus uses itself"),
             Self::DuplicateLane { name } => write!(f, "lane {name:?} is defined twice"),
             Self::Audit { path, error } => write!(f, "cannot append to the audit log {path:?}: {error}"),
+            Self::DeadLetterLog { path, error } => write!(f, "cannot keep dead letters in {path:?}: {error}"),
             Self::Thread { lane, error } => write!(f, "cannot start the worker of lane {lane:?}: {error}"),
         }
     }
@@ -93,7 +101,7 @@ impl fmt::Display for BuildError {
 impl std::error::Error for BuildError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Audit { error, .. } | Self::Thread { error, .. } => Some(error),
+            Self::Audit { error, .. } | Self::DeadLetterLog { error, .. } | Self::Thread { error, .. } => Some(error),
             _ => None,
         }
     }

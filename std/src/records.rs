@@ -4,4 +4,5 @@ pub(crate) mod audit;
 #[cfg(test)]
 mod audit_faults;
 pub(crate) mod audit_writer;
+pub(crate) mod dead_letter_log;
 pub(crate) mod line;

@@ -11,7 +11,8 @@ const BANDS: &[&str] = &["platform", "context", "admission", "delivery", "record
 const CLOSED: &[&str] = &["admission", "delivery", "records", "observe"];
 /// What the features of a closed band stand on, in the order in which it is stacked: every feature of the band may
 /// import these, and they import only those before them. `delivery` is one engine, in parts small enough to read, with
-/// its features (workers, emit, shutdown) on top; the audit's writer is the other end of its handle.
+/// its features (workers, emit, shutdown) on top; the audit's writer is the other end of its handle, and its lines are what other
+/// logs are made of.
 const SPINES: &[&[&str]] = &[
     &[
         "delivery/count",
@@ -29,13 +30,13 @@ const SPINES: &[&[&str]] = &[
         "delivery/idle",
         "delivery/handler",
         "delivery/subscription",
-        "delivery/dead_letters",
         "delivery/directory",
+        "delivery/dead_letters",
         "delivery/deliver",
         "delivery/engine",
         "delivery/ledger",
     ],
-    &["records/audit"],
+    &["records/line", "records/audit", "records/audit_writer"],
 ];
 /// Plain values beside the bands. Every band may import them; they import only each other.
 const VALUES: &[&str] = &["error", "event", "event_id", "payload", "range", "receipt"];

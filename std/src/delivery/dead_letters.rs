@@ -1,107 +1,92 @@
-//! Dead letters: events that a handler failed, or that a shutdown left, kept for inspection.
+//! Dead letters: events that a handler failed, or that a shutdown left, kept for inspection and for another try.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+pub(crate) mod log;
+pub(crate) mod plan;
+pub(crate) mod query;
+pub(crate) mod store;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use nervebus_core::{Reason, SubscriptionId};
 
-use crate::delivery::count;
-use crate::delivery::failure::drop_quietly;
+use crate::delivery::dead_letters::log::DeadLetterLogStats;
+use crate::delivery::dead_letters::plan::RetryPlan;
+use crate::delivery::dead_letters::query::{Query, QueryError};
+pub(crate) use crate::delivery::dead_letters::store::{DeadLetterStore, Obituary};
+use crate::delivery::directory::Directory;
 use crate::event::OwnedEvent;
-use crate::platform::clock;
 
 /// An event that was not handled, and why.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct DeadLetter {
-    /// The number of the letter on its bus, starting at 1.
+    /// The number of the letter on its bus, starting at 1. With a [`DeadLetterLog`](crate::DeadLetterLog) the numbers
+    /// go on rising from run to run.
     pub id: u64,
     /// The event.
     pub event: OwnedEvent,
     /// Why it is here.
     pub reason: Reason,
-    /// The subscription that failed; `None` when the event did not reach one.
+    /// The subscription that failed; `None` when the event did not reach one, or when the letter is from an earlier run,
+    /// whose identities mean nothing now.
     pub subscription: Option<SubscriptionId>,
     /// The name of the handler that failed, or of the lane that was left.
     pub handler: Arc<str>,
+    /// The pattern of the subscription that failed; `None` when the event did not reach one.
+    pub pattern: Option<Arc<str>>,
     /// What the handler said.
     pub error: String,
     /// How often delivery was tried.
     pub attempts: u32,
+    /// How often the letter was handed back to its handler after it had come here.
+    pub retries: u32,
     /// When it came here, in seconds since the Unix epoch.
     pub failed_at: f64,
 }
 
-/// The dead letters of a bus: the newest ones, up to a capacity; what is overwritten is counted.
-///
-/// A mutex and not the core's lock-free queue: letters are rare, and they must be listed without being taken.
-#[derive(Debug)]
-pub(crate) struct DeadLetterStore {
-    letters: Mutex<VecDeque<Arc<DeadLetter>>>,
-    capacity: usize,
-    total: AtomicU64,
-}
-
-/// What a failure has to say of itself.
-#[derive(Debug)]
-pub(crate) struct Obituary {
-    pub(crate) reason: Reason,
-    pub(crate) subscription: Option<SubscriptionId>,
-    pub(crate) handler: Arc<str>,
-    pub(crate) error: String,
-    pub(crate) attempts: u32,
-}
-
-impl DeadLetterStore {
-    pub(crate) fn new(capacity: usize) -> Self {
-        Self { letters: Mutex::default(), capacity, total: AtomicU64::new(0) }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Arc<DeadLetter>>> {
-        self.letters.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn push(&self, event: OwnedEvent, obituary: Obituary) {
-        let Obituary { reason, subscription, handler, error, attempts } = obituary;
-        let failed_at = clock::wall_nanos() as f64 / 1e9;
-        let mut letters = self.lock();
-        count::add(&self.total, 1);
-        let id = count::read(&self.total);
-        let overwritten = if letters.len() >= self.capacity { letters.pop_front() } else { None };
-        if self.capacity > 0 {
-            let letter = DeadLetter { id, event, reason, subscription, handler, error, attempts, failed_at };
-            letters.push_back(Arc::new(letter));
-        }
-        // Outside the lock, and quietly: what the old event carries may use the bus when it is dropped, or panic.
-        drop(letters);
-        drop_quietly(overwritten);
-    }
-}
-
 /// A look at a bus's dead letters; see [`Bus::dead_letters`](crate::Bus::dead_letters).
+///
+/// The newest letters are kept, up to [`capacity`](Self::capacity). Whatever becomes of a letter is counted:
+/// `total = len + overwritten + removed + retried` at every moment.
+///
+/// # Cost
+///
+/// All letters are behind one mutex. A call takes it once, for a time that is linear in the letters kept, and failing
+/// handlers on other threads wait meanwhile; [`get`](Self::get) and [`remove`](Self::remove) look by bisection. Payloads
+/// are shared, never copied, and dropped outside the lock. No call waits for a file.
 ///
 /// # Examples
 ///
 /// ```
-/// use nervebus::{Bus, json};
+/// use nervebus::{Bus, Query, Reason, json};
 ///
 /// let bus = Bus::builder().dead_letters(10).build()?;
 /// bus.on("order.placed").inline().handle(|_| Err::<(), _>("no stock"))?;
 /// bus.emit("order.placed", json!({"sku": 7}))?;
 ///
-/// let letters = bus.dead_letters().list();
-/// assert_eq!(letters[0].error, "no stock");
-/// assert_eq!(letters[0].event.as_event()["sku"], 7);
+/// let letters = bus.dead_letters();
+/// assert_eq!(letters.list()[0].error, "no stock");
+/// let failed = letters.find(&Query::new().topic("order.*").reason(Reason::HandlerError))?;
+/// assert_eq!(failed[0].event.as_event()["sku"], 7);
+///
+/// assert!(letters.remove(failed[0].id).is_some());
+/// assert_eq!((letters.len(), letters.total(), letters.removed()), (0, 1, 1));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, Copy)]
-pub struct DeadLetters<'a>(pub(crate) &'a DeadLetterStore);
+pub struct DeadLetters<'a> {
+    pub(crate) store: &'a DeadLetterStore,
+    pub(crate) directory: &'a Directory,
+}
 
 impl DeadLetters<'_> {
     /// How many letters are kept now.
     pub fn len(&self) -> usize {
-        self.0.lock().len()
+        self.store.len()
     }
 
     /// Whether none is kept.
@@ -111,36 +96,122 @@ impl DeadLetters<'_> {
 
     /// How many letters are kept at most.
     pub fn capacity(&self) -> usize {
-        self.0.capacity
+        self.store.capacity()
     }
 
-    /// How many letters there ever were.
+    /// How many letters there ever were on this bus, those read back from its log included.
     pub fn total(&self) -> u64 {
-        count::read(&self.0.total)
+        self.store.account().total
     }
 
     /// How many letters made way for newer ones.
     pub fn overwritten(&self) -> u64 {
-        let kept = self.0.lock();
-        count::read(&self.0.total) - kept.len() as u64
+        self.store.account().overwritten
+    }
+
+    /// How many letters were taken out by [`remove`](Self::remove) and the `clear` calls.
+    pub fn removed(&self) -> u64 {
+        self.store.account().removed
+    }
+
+    /// How many letters were handed back to their handler, and handled.
+    pub fn retried(&self) -> u64 {
+        self.store.account().retried
     }
 
     /// The letters, oldest first.
-    ///
-    /// # Cost
-    ///
-    /// Clones up to [`capacity`](Self::capacity) letters; payloads are shared, not copied. Failing handlers on other
-    /// threads wait meanwhile.
     pub fn list(&self) -> Vec<Arc<DeadLetter>> {
-        self.0.lock().iter().cloned().collect()
+        self.store.list()
+    }
+
+    /// The letter of this number, if it is still kept.
+    pub fn get(&self, id: u64) -> Option<Arc<DeadLetter>> {
+        self.store.get(id)
+    }
+
+    /// The letters that a query asks for.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`] when the query's topic is not a pattern.
+    pub fn find(&self, query: &Query) -> Result<Vec<Arc<DeadLetter>>, QueryError> {
+        Ok(self.store.find(&query.check()?))
+    }
+
+    /// Takes a letter out and hands it over; `None` if it is not kept any more.
+    pub fn remove(&self, id: u64) -> Option<Arc<DeadLetter>> {
+        self.store.remove(id)
+    }
+
+    /// Takes all letters out, and says how many there were.
+    pub fn clear(&self) -> usize {
+        self.store.clear(&query::Filter::ALL)
+    }
+
+    /// Takes out the letters that came here at least this long ago by the wall clock, and says how many there were.
+    ///
+    /// ```
+    /// use nervebus::Bus;
+    /// use std::time::Duration;
+    ///
+    /// let bus = Bus::builder().build()?;
+    /// assert_eq!(bus.dead_letters().clear_older_than(Duration::from_secs(24 * 60 * 60)), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn clear_older_than(&self, age: Duration) -> usize {
+        self.store.clear(&query::Filter::older_than(age))
+    }
+
+    /// Takes out what [`find`](Self::find) would return, limit and order included, and says how many letters that were.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`] when the query's topic is not a pattern. Nothing is taken out then.
+    pub fn clear_where(&self, query: &Query) -> Result<usize, QueryError> {
+        Ok(self.store.clear(&query.check()?))
     }
 
     /// How many kept letters there are for each reason.
     pub fn by_reason(&self) -> BTreeMap<&'static str, usize> {
-        let mut counts = BTreeMap::new();
-        for letter in self.0.lock().iter() {
-            *counts.entry(letter.reason.as_str()).or_insert(0) += 1;
-        }
-        counts
+        self.store.count_by(|letter| letter.reason.as_str())
+    }
+
+    /// How many kept letters there are for each topic; no more topics than letters.
+    pub fn by_topic(&self) -> BTreeMap<String, usize> {
+        self.store.count_by(|letter| letter.event.as_event().topic().to_owned())
+    }
+
+    /// What a retry of up to `limit` letters would do now, oldest first; nothing is changed.
+    ///
+    /// A letter goes back to the one handler that failed: to its subscription if that is still there, or else to the
+    /// oldest one with the same name and the same pattern, which is how a letter from an earlier run finds its handler.
+    /// Letters that never reached a handler (left by a shutdown, not serializable) cannot go back to one. A letter
+    /// that was sent back `max_retries` times stays.
+    ///
+    /// # Cost
+    ///
+    /// Linear in letters and subscriptions; allocates for both.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use nervebus::{Bus, Why};
+    ///
+    /// let bus = Bus::builder().build()?;
+    /// let handler = bus.on("job.run").inline().handle(|_| Err::<(), _>("busy"))?;
+    /// bus.emit("job.run", ())?;
+    /// assert_eq!(bus.dead_letters().dry_run(100, 3).letters, [1]);
+    ///
+    /// bus.unsubscribe(handler);
+    /// assert_eq!(bus.dead_letters().dry_run(100, 3).skipped, [(1, Why::NoHandler { handler: "job.run".into() })]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn dry_run(&self, limit: usize, max_retries: u32) -> RetryPlan {
+        plan::plan_retry(self.store, self.directory, limit, max_retries)
+    }
+
+    /// The state of the file that letters are kept in, if there is one.
+    pub(crate) fn log(&self) -> Option<DeadLetterLogStats> {
+        self.store.log_stats()
     }
 }

@@ -129,6 +129,7 @@ impl Engine {
                 reason: Reason::HandlerError,
                 subscription: Some(subscription.id),
                 handler: Arc::clone(&subscription.name),
+                pattern: Some(Arc::from(&*subscription.pattern)),
                 error: text,
                 attempts: 1,
             };

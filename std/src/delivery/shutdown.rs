@@ -89,8 +89,9 @@ impl Engine {
 
     fn drain(&self, deadline: Duration) {
         let end = self.clock.after(deadline);
-        // The audit log gets a share of the deadline that slow handlers cannot eat up.
-        let handlers_end = if self.tap.is_some() { self.clock.after(deadline - deadline / 8) } else { end };
+        // The files get a share of the deadline that slow handlers cannot eat up.
+        let files = self.tap.is_some() || self.dead_letters.has_log();
+        let handlers_end = if files { self.clock.after(deadline - deadline / 8) } else { end };
         // Emitters that are inside finish what they began; when nobody is, closing the rings cuts nobody short.
         // Handlers may still cause records, on any lane; when nothing is pending anywhere, nothing can.
         let drained = poll_until(&self.clock, handlers_end, || self.gate.is_quiet() && self.is_idle());
@@ -106,6 +107,7 @@ impl Engine {
             tap.close();
             self.end(tap, end);
         }
+        self.dead_letters.flush(end);
     }
 
     /// Whether no lane has anything to do. Events that went from lane to lane while we looked change the number of
@@ -132,7 +134,8 @@ impl Engine {
                 let error = format!("the bus shut down before lane {:?} got to it", queue.name);
                 let handler = Arc::from(&*queue.name);
                 let reason = Reason::Shutdown;
-                self.dead_letters.push(event, Obituary { reason, subscription: None, handler, error, attempts: 0 });
+                self.dead_letters
+                    .push(event, Obituary { reason, subscription: None, handler, pattern: None, error, attempts: 0 });
             }
         }
     }

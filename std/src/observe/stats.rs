@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::delivery::count;
 use crate::delivery::dead_letters::DeadLetters;
+use crate::delivery::dead_letters::log::DeadLetterLogStats;
 use crate::delivery::engine::Engine;
 use crate::delivery::lane::Queue;
 use crate::delivery::subscription::Subscription;
@@ -92,12 +93,20 @@ pub struct DeadLetterStats {
     pub len: usize,
     /// Letters that can be kept.
     pub capacity: usize,
-    /// Letters there ever were.
+    /// Letters there ever were: those kept, overwritten, removed and retried.
     pub total: u64,
     /// Letters that made way for newer ones.
     pub overwritten: u64,
+    /// Letters that were taken out by hand.
+    pub removed: u64,
+    /// Letters that were handed back to their handler, and handled.
+    pub retried: u64,
     /// Letters kept, by reason.
     pub by_reason: BTreeMap<&'static str, usize>,
+    /// Letters kept, by topic.
+    pub by_topic: BTreeMap<String, usize>,
+    /// The file they are kept in, if there is one.
+    pub log: Option<DeadLetterLogStats>,
 }
 
 /// Takes the snapshot.
@@ -110,7 +119,7 @@ pub(crate) fn stats(engine: &Engine, audit: Option<(&Path, &AuditAccount)>) -> S
         pending: engine.queues.iter().map(|queue| queue.pending_events()).sum(),
         lanes: engine.queues.iter().map(|queue| lane(queue)).collect(),
         subscriptions: subscriptions.iter().map(|subscription| row(engine, subscription)).collect(),
-        dead_letters: dead_letters(DeadLetters(&engine.dead_letters)),
+        dead_letters: dead_letters(DeadLetters { store: &engine.dead_letters, directory: &engine.directory }),
         audit: audit.zip(engine.tap.as_ref()).map(|((path, account), queue)| account.stats(path, queue)),
         uptime: engine.clock.since(engine.started),
     }
@@ -145,11 +154,16 @@ fn row(engine: &Engine, subscription: &Subscription) -> SubscriptionStats {
 }
 
 fn dead_letters(letters: DeadLetters<'_>) -> DeadLetterStats {
+    let (len, account) = letters.store.books();
     DeadLetterStats {
-        len: letters.len(),
+        len,
         capacity: letters.capacity(),
-        total: letters.total(),
-        overwritten: letters.overwritten(),
+        total: account.total,
+        overwritten: account.overwritten,
+        removed: account.removed,
+        retried: account.retried,
         by_reason: letters.by_reason(),
+        by_topic: letters.by_topic(),
+        log: letters.log(),
     }
 }

@@ -1,9 +1,10 @@
-//! Files: where records are appended.
+//! Files: where records are appended, read back, and written anew.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 
 /// A file that records are appended to.
 pub(crate) trait AppendFile: fmt::Debug + Send {
@@ -17,6 +18,37 @@ pub(crate) trait AppendFile: fmt::Debug + Send {
 pub(crate) trait Storage: fmt::Debug + Send + Sync {
     /// Opens a file for appending, with the folders above it, and says whether its last line was cut off.
     fn open_append(&self, path: &Path) -> io::Result<(Box<dyn AppendFile>, bool)>;
+
+    /// Opens a file for reading from its beginning; one that is not there is empty.
+    fn open_read(&self, _path: &Path) -> io::Result<Box<dyn BufRead>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Begins the file that is to take the place of another. That one stays as it is until
+    /// [`finish_replacing`](Self::finish_replacing).
+    fn begin_replacing(&self, _path: &Path) -> io::Result<Box<dyn AppendFile>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Puts the file that was begun in the place of the other: whoever opens it sees all of the one or all of the
+    /// other. What was begun can be appended to further.
+    fn finish_replacing(&self, _path: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// Appends until all is taken or the file refuses; says how many bytes it took.
+pub(crate) fn append_all(file: &mut dyn AppendFile, bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut taken = 0;
+    while let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
+        match file.append(rest) {
+            Ok(0) => return (taken, Err(io::ErrorKind::WriteZero.into())),
+            Ok(count) => taken += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (taken, Err(error)),
+        }
+    }
+    (taken, Ok(()))
 }
 
 /// The file system of this machine.
@@ -38,6 +70,54 @@ impl Storage for Disk {
         let file = OpenOptions::new().append(true).create(true).open(path)?;
         Ok((Box::new(DiskFile(file)), is_torn(path)))
     }
+
+    #[allow(clippy::disallowed_methods, reason = "this is the door")]
+    fn open_read(&self, path: &Path) -> io::Result<Box<dyn BufRead>> {
+        match std::fs::metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Box::new(io::empty())),
+            // Opening a pipe would wait for somebody to write to it.
+            Ok(found) if !found.is_file() => {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+            }
+            _ => {}
+        }
+        Ok(Box::new(BufReader::new(File::open(path)?)))
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "this is the door")]
+    fn begin_replacing(&self, path: &Path) -> io::Result<Box<dyn AppendFile>> {
+        let (target, begun) = replacement(path);
+        // What a killed process may have left there has rights of its own.
+        match std::fs::remove_file(&begun) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = OpenOptions::new().append(true).create_new(true).open(&begun)?;
+        // Whoever may not read the old file may not read the new one.
+        if let Ok(found) = std::fs::metadata(target) {
+            file.set_permissions(found.permissions())?;
+        }
+        Ok(Box::new(DiskFile(file)))
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "this is the door")]
+    fn finish_replacing(&self, path: &Path) -> io::Result<()> {
+        let (target, begun) = replacement(path);
+        std::fs::rename(begun, &target)?;
+        // The new name is in the folder. Where folders cannot be synced, the system decides when it is on disk.
+        if let Some(folder) = target.parent().and_then(|folder| File::open(folder).ok()) {
+            let _ = folder.sync_all();
+        }
+        Ok(())
+    }
+}
+
+/// The file itself, behind whatever links lead to it, and the one beside it that is to take its place.
+fn replacement(path: &Path) -> (PathBuf, PathBuf) {
+    let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let mut begun = OsString::from(&target);
+    begun.push(".new");
+    (target, begun.into())
 }
 
 impl AppendFile for DiskFile {

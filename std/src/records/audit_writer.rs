@@ -109,7 +109,9 @@ impl AuditWriter {
         let event = OwnedEvent(Arc::new(envelope.keep(topic, self.engine.bus)));
         let handler = Arc::from(&*self.queue.name);
         let reason = Reason::SerializationError;
-        self.engine.dead_letters.push(event, Obituary { reason, subscription: None, handler, error, attempts: 1 });
+        self.engine
+            .dead_letters
+            .push(event, Obituary { reason, subscription: None, handler, pattern: None, error, attempts: 1 });
     }
 
     /// Writes the batch; what the file does not take is lost and counted.
@@ -174,7 +176,7 @@ impl AuditWriter {
 }
 
 /// Appends the event's line; on failure, nothing is appended.
-fn write_line(out: &mut Vec<u8>, event: &Event<'_>) -> Result<(), String> {
+pub(crate) fn write_line(out: &mut Vec<u8>, event: &Event<'_>) -> Result<(), String> {
     let content = event.content;
     // The payload is serialized by code of the user's, which may fail or panic.
     write_fields(out, event, |out| match catch_unwind(AssertUnwindSafe(|| content.write_json(out))) {
@@ -186,7 +188,7 @@ fn write_line(out: &mut Vec<u8>, event: &Event<'_>) -> Result<(), String> {
     })
 }
 
-fn write_fields(
+pub(crate) fn write_fields(
     out: &mut Vec<u8>,
     event: &Event<'_>,
     payload: impl FnOnce(&mut Vec<u8>) -> Result<(), String>,

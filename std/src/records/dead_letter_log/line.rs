@@ -1,0 +1,159 @@
+//! One line of a log of dead letters: an event's record with what became of it, or what became of a letter.
+
+use std::sync::Arc;
+
+use nervebus_core::{Reason, Topic};
+use serde::{Deserialize, Serialize};
+
+use crate::delivery::dead_letters::DeadLetter;
+use crate::delivery::envelope::{Envelope, Meta, TopicId};
+use crate::event::OwnedEvent;
+use crate::payload::Body;
+use crate::records::audit_writer::{write_fields, write_line};
+use crate::records::line::Record;
+
+/// The greatest number of a letter that is believed: readers of JSON may not tell greater ones apart.
+const MAX_ID: u64 = 1 << 53;
+
+/// How lines of letters and others begin, for telling a piece of one from something else.
+const OPENINGS: [&[u8]; 3] = [br#"{"event_type":"#, br#"{"removed":"#, br#"{"last_id":"#];
+
+/// The reasons that a line may name. One that is missing here cannot be read back.
+const REASONS: [Reason; 9] = [
+    Reason::HandlerError,
+    Reason::HandlerTimeout,
+    Reason::AllHandlersFailed,
+    Reason::ValidationError,
+    Reason::SerializationError,
+    Reason::Overflow,
+    Reason::Expired,
+    Reason::LoopDetected,
+    Reason::Shutdown,
+];
+
+/// What a line says.
+#[derive(Debug)]
+pub(crate) enum Line {
+    /// The letter is kept.
+    Kept(Arc<DeadLetter>),
+    /// The letter of this number was taken out.
+    Removed(u64),
+    /// So high were the numbers when the file was written.
+    LastId(u64),
+    /// The beginning of a line.
+    Torn,
+    /// Something else.
+    Foreign,
+}
+
+/// What a line has beside an event's record.
+#[derive(Deserialize)]
+struct Extra {
+    seq: Option<u64>,
+    causation_seq: Option<u64>,
+    letter: Option<Fields>,
+    removed: Option<u64>,
+    last_id: Option<u64>,
+}
+
+/// What is said of a letter beside its event.
+#[derive(Serialize, Deserialize)]
+struct Fields {
+    id: u64,
+    reason: String,
+    handler: String,
+    pattern: Option<String>,
+    error: String,
+    attempts: u32,
+    retries: u32,
+    failed_at: f64,
+    /// Whether the bus emitted the event itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    own: bool,
+}
+
+/// Reads a line, with its end or without.
+pub(crate) fn read(line: &[u8]) -> Line {
+    let is_piece = || OPENINGS.iter().any(|whole| line.starts_with(whole) || whole.starts_with(line.trim_ascii()));
+    // The parser would take an array of the right values as well.
+    let extra = line.starts_with(b"{").then(|| serde_json::from_slice::<Extra>(line).ok()).flatten();
+    let Some(extra) = extra else {
+        return if is_piece() { Line::Torn } else { Line::Foreign };
+    };
+    let known = |id: &u64| (1..=MAX_ID).contains(id);
+    match extra {
+        Extra { removed: Some(id), .. } if known(&id) => Line::Removed(id),
+        Extra { last_id: Some(id), .. } if known(&id) => Line::LastId(id),
+        Extra { letter: Some(fields), seq, causation_seq, .. } if known(&fields.id) => {
+            letter(line, fields, seq, causation_seq).map_or(Line::Foreign, |letter| Line::Kept(Arc::new(letter)))
+        }
+        _ => Line::Foreign,
+    }
+}
+
+fn letter(line: &[u8], fields: Fields, seq: Option<u64>, cause: Option<u64>) -> Option<DeadLetter> {
+    let record = Record::from_jsonl(line).ok()?;
+    Topic::new(&record.event_type).ok()?;
+    let reason = REASONS.into_iter().find(|reason| reason.as_str() == fields.reason)?;
+    let meta = Meta {
+        event_id: record.event_id.map(Into::into),
+        source: record.source.map(Into::into),
+        timestamp: record.timestamp,
+    };
+    // Of no topic of this bus: whoever sends the event again finds it by its name.
+    let mut envelope = Envelope::new(seq.unwrap_or(0), TopicId::MAX, 0, Body::new(record.payload));
+    envelope.own = fields.own;
+    envelope.cause = cause.unwrap_or(0);
+    envelope.correlation = record.correlation_id.map(Arc::from);
+    envelope.meta = Some(Arc::new(meta));
+    Some(DeadLetter {
+        id: fields.id,
+        event: OwnedEvent(Arc::new(envelope.keep(&record.event_type, 0))),
+        reason,
+        subscription: None,
+        handler: fields.handler.into(),
+        pattern: fields.pattern.map(Arc::from),
+        error: fields.error,
+        attempts: fields.attempts,
+        retries: fields.retries,
+        failed_at: fields.failed_at,
+    })
+}
+
+/// Appends a letter's line. A payload that has no JSON is replaced by an object that says so.
+pub(crate) fn write_letter(out: &mut Vec<u8>, letter: &DeadLetter) {
+    let event = letter.event.as_event();
+    if let Err(error) = write_line(out, &event) {
+        let placeholder = serde_json::json!({"serialization_error": error});
+        let _ = write_fields(out, &event, |out| {
+            serde_json::to_writer(out, &placeholder).map_err(|error| error.to_string())
+        });
+    }
+    let fields = Fields {
+        id: letter.id,
+        reason: letter.reason.as_str().to_owned(),
+        handler: letter.handler.to_string(),
+        pattern: letter.pattern.as_deref().map(str::to_owned),
+        error: letter.error.clone(),
+        attempts: letter.attempts,
+        retries: letter.retries,
+        failed_at: letter.failed_at,
+        own: event.envelope.own,
+    };
+    // The record is a whole line; its end makes room for one more field. Serializing numbers and text into memory
+    // cannot fail.
+    out.truncate(out.len().saturating_sub(b"}\n".len()));
+    out.extend_from_slice(br#","letter":"#);
+    let _ = serde_json::to_writer(&mut *out, &fields);
+    out.extend_from_slice(b"}\n");
+}
+
+/// Appends the line of a letter that was taken out.
+pub(crate) fn write_removed(out: &mut Vec<u8>, id: u64) {
+    out.extend_from_slice(format!("{{\"removed\":{id}}}\n").as_bytes());
+}
+
+/// Appends the line that says how high the numbers are.
+pub(crate) fn write_last_id(out: &mut Vec<u8>, id: u64) {
+    out.extend_from_slice(format!("{{\"last_id\":{id}}}\n").as_bytes());
+}
