@@ -4,5 +4,5 @@ use nervebus_benches::predecessor;
 use nervebus_benches::rounds::Rounds;
 
 fn main() {
-    predecessor::compare(&Rounds::from_args_or(15, 40_000));
+    predecessor::compare(&Rounds::from_args_or(21, 80_000));
 }

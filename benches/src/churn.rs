@@ -30,9 +30,12 @@ const ELSEWHERE: usize = TOPICS - 1;
 /// An emit that took longer is counted.
 const LONG: Duration = Duration::from_micros(100);
 
-/// Turns of [`Churn::Quiet`] and [`Churn::Seldom`], and how much longer an emit may take in the latter.
+/// Turns of [`Churn::Quiet`] and [`Churn::Seldom`].
 const TURNS: usize = 7;
-const SELDOM_OVER_QUIET: f64 = 1.05;
+
+/// Which percentiles may be how much larger in the latter. Clocks that move in steps of 10 ns are a quarter of what the
+/// fastest member takes with its clock call: one step more is allowed.
+const SELDOM_OVER_QUIET: [(&str, f64, f64); 2] = [("p50", 0.5, 1.05), ("p99", 0.99, 1.25)];
 
 /// What the other thread does.
 #[derive(Clone, Copy, Debug)]
@@ -108,10 +111,10 @@ fn measure(
         let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|share| each.at(share));
         println!("| {state} | {p50} | {p99} | {p999} | {} |", each.pairs);
     }
-    for (percentile, share) in [("p50", 0.5), ("p99", 0.99)] {
+    for (percentile, share, limit) in SELDOM_OVER_QUIET {
         let ratio = seldom.at(share) as f64 / quiet.at(share) as f64;
         let what = format!("{name}: {percentile} of an emit beside 100 pairs a second / quiet");
-        asked.bars.at_most(what, SELDOM_OVER_QUIET, Some(ratio));
+        asked.bars.at_most(what, limit, Some(ratio));
     }
 }
 

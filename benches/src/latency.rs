@@ -15,7 +15,7 @@ use std::{fmt, hint};
 use crate::peers::Threads;
 use crate::percentiles::Member;
 use crate::queued::{Carrier, Producer};
-use crate::{Payload, Tally, payload};
+use crate::{CAPACITY, Payload, Tally, payload};
 
 /// Events before those that count, so that threads, caches and branch predictors are warm.
 const WARM_UP: u64 = 200;
@@ -49,11 +49,12 @@ fn run<C: Carrier, const PACE: u64>(events: u64) -> Vec<u64> {
     tally.late().split_off(WARM_UP as usize)
 }
 
-/// One word between two threads, and whether its sender is gone: what the bare members have instead of a queue.
-#[derive(Default)]
+/// Words between two threads, written one after the other, and whether their sender is gone: what the bare members have
+/// instead of a queue. One word would do, but not where the consumer has lost its core for a moment: then it would take
+/// a time slice to hand over each event that has become due since.
 #[repr(align(128))]
-struct Slot {
-    due: AtomicU64,
+struct Words {
+    due: [AtomicU64; CAPACITY],
     closed: AtomicBool,
 }
 
@@ -71,9 +72,11 @@ pub struct BareUnpark {
 
 /// The producer's end of a bare member.
 pub struct Bare {
-    slot: Arc<Slot>,
+    words: Arc<Words>,
     tally: Arc<Tally>,
-    sent: u64,
+    sent: usize,
+    /// Events that may be sent before the producer must look how far the consumer is.
+    room: usize,
     sleeper: Option<Thread>,
 }
 
@@ -105,16 +108,19 @@ impl Carrier for BareUnpark {
 
 /// A consumer thread that calls `rest` while nothing is there.
 fn open_bare(tallies: &[Arc<Tally>], rest: fn(), sleeps: bool) -> (Threads, Bare) {
-    let (slot, tally) = (Arc::new(Slot::default()), Arc::clone(&tallies[0]));
+    let words = Words { due: [const { AtomicU64::new(0) }; CAPACITY], closed: AtomicBool::new(false) };
+    let (words, tally) = (Arc::new(words), Arc::clone(&tallies[0]));
     let mut consumer = Threads::default();
-    let (shared, handler) = (Arc::clone(&slot), tally.handler());
+    let (shared, handler) = (Arc::clone(&words), tally.handler());
     let sleeper = consumer.spawn(move || {
-        let mut last = 0;
+        let (mut seen, mut next) = ([0; CAPACITY], 0);
         loop {
             // Acquire: pairs with the Release in `emit`, as any queue would have it.
-            match shared.due.load(Ordering::Acquire) {
-                due if due != last => {
-                    last = due;
+            match shared.due[next].load(Ordering::Acquire) {
+                // Due times differ, and none is 0.
+                due if due != seen[next] => {
+                    seen[next] = due;
+                    next = (next + 1) % CAPACITY;
                     handler(&payload(due));
                 }
                 _ if shared.closed.load(Ordering::Relaxed) => return,
@@ -122,19 +128,21 @@ fn open_bare(tallies: &[Arc<Tally>], rest: fn(), sleeps: bool) -> (Threads, Bare
             }
         }
     });
-    (consumer, Bare { slot, tally, sent: 0, sleeper: sleeps.then_some(sleeper) })
+    let sleeper = sleeps.then_some(sleeper);
+    (consumer, Bare { words, tally, sent: 0, room: CAPACITY, sleeper })
 }
 
 impl Producer for Bare {
     #[inline]
     fn emit(&mut self, payload: Payload) {
-        // One slot: the event before must have been seen. Due times differ, and none is 0.
-        while self.tally.handled() < self.sent {
-            hint::spin_loop();
+        while self.room == 0 {
+            thread::yield_now();
+            self.room = CAPACITY - (self.sent - self.tally.handled() as usize);
         }
-        self.sent += 1;
+        self.room -= 1;
         // Release: pairs with the Acquire of the consumer.
-        self.slot.due.store(payload[0], Ordering::Release);
+        self.words.due[self.sent % CAPACITY].store(payload[0], Ordering::Release);
+        self.sent += 1;
         self.sleeper.iter().for_each(Thread::unpark);
     }
 }
@@ -142,7 +150,7 @@ impl Producer for Bare {
 impl Drop for Bare {
     fn drop(&mut self) {
         // The bench has waited for the last event.
-        self.slot.closed.store(true, Ordering::Relaxed);
+        self.words.closed.store(true, Ordering::Relaxed);
         self.sleeper.iter().for_each(Thread::unpark);
     }
 }
