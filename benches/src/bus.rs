@@ -130,27 +130,75 @@ impl<const TIMED: bool> InlineBus for ByPublisher<TIMED> {
     }
 }
 
+/// How the workers of the lanes under test wait for their next event.
+pub trait Waiting: Send {
+    /// The member's name in the output.
+    const NAME: &'static str;
+
+    /// Makes a lane wait so; `None` where lanes cannot, and then there is no such member.
+    const LANE: Option<fn(Lane) -> Lane>;
+}
+
+/// As lanes do by themselves.
+#[derive(Clone, Copy, Debug)]
+pub struct ByDefault;
+
+impl Waiting for ByDefault {
+    const NAME: &'static str = "nervebus/publisher";
+    const LANE: Option<fn(Lane) -> Lane> = Some(|lane| lane);
+}
+
+/// Without sleep.
+#[derive(Clone, Copy, Debug)]
+pub struct Spinning;
+
+impl Waiting for Spinning {
+    const NAME: &'static str = "nervebus/spinning";
+    // To be set once a lane can be told: `Some(|lane| lane.…)`. This line is all that the benches need.
+    const LANE: Option<fn(Lane) -> Lane> = None;
+}
+
+/// Asleep at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Parking;
+
+impl Waiting for Parking {
+    const NAME: &'static str = "nervebus/parking";
+    // To be set once a lane can be told: `Some(|lane| lane.…)`. This line is all that the benches need.
+    const LANE: Option<fn(Lane) -> Lane> = None;
+}
+
+/// A lane of this name that waits like `W`; as lanes do by themselves where they cannot be told.
+pub(crate) fn lane_that_waits<W: Waiting>(name: &str) -> Lane {
+    let lane = Lane::new(name).capacity(CAPACITY).overflow(Overflow::Block);
+    W::LANE.map_or_else(|| lane.clone(), |so| so(lane.clone()))
+}
+
 /// A bus with a lane of one worker and one subscriber for each tally.
 #[derive(Debug)]
 struct Lanes(Arc<Bus>);
 
 impl Lanes {
-    fn open(tallies: &[Arc<Tally>]) -> Self {
+    fn open<W: Waiting>(tallies: &[Arc<Tally>]) -> Self {
         let names: Vec<_> = (0..tallies.len()).map(|index| format!("lane_{index}")).collect();
-        let lane = |name: &String| Lane::new(name).capacity(CAPACITY).overflow(Overflow::Block);
-        let builder = names.iter().fold(Bus::builder(), |builder, name| builder.lane(lane(name)));
+        let builder = names.iter().fold(Bus::builder(), |builder, name| builder.lane(lane_that_waits::<W>(name)));
         let bus = builder.build().expect("the settings are valid");
         for (name, tally) in names.iter().zip(tallies) {
-            let tally = Arc::clone(tally);
-            let count = move |event: &Event<'_>| {
-                if let Some(payload) = event.payload_as::<Payload>() {
-                    tally.count(payload);
-                }
-            };
-            bus.on(TOPIC).lane(name).handle(count).expect("the lane exists");
+            subscribe(&bus, name, tally);
         }
         Self(Arc::new(bus))
     }
+}
+
+/// One handler that counts, and another one for a tally that notes, so that counting costs no look at which it is.
+fn subscribe(bus: &Bus, lane: &str, tally: &Arc<Tally>) {
+    let (subscription, tally) = (bus.on(TOPIC).lane(lane), Arc::clone(tally));
+    let subscribed = if tally.is_timed() {
+        subscription.handle(move |event| event.payload_as::<Payload>().into_iter().for_each(|order| tally.time(order)))
+    } else {
+        subscription.handle(move |event| event.payload_as::<Payload>().into_iter().for_each(|order| tally.count(order)))
+    };
+    subscribed.expect("the lane exists");
 }
 
 impl Drop for Lanes {
@@ -170,7 +218,7 @@ impl Carrier for QueuedByName {
     type Producer = Arc<Bus>;
 
     fn open(producers: usize, tallies: &[Arc<Tally>]) -> (Self, Vec<Self::Producer>) {
-        let lanes = Lanes::open(tallies);
+        let lanes = Lanes::open::<ByDefault>(tallies);
         let ends = vec![Arc::clone(&lanes.0); producers];
         (Self { _lanes: lanes }, ends)
     }
@@ -183,21 +231,22 @@ impl Producer for Arc<Bus> {
     }
 }
 
-/// `publisher.emit(payload)` to lanes.
+/// `publisher.emit(payload)` to lanes that wait like `W`.
 #[derive(Debug)]
-pub struct QueuedByPublisher {
+pub struct QueuedByPublisher<W = ByDefault> {
     _lanes: Lanes,
+    waiting: PhantomData<W>,
 }
 
-impl Carrier for QueuedByPublisher {
-    const NAME: &'static str = "nervebus/publisher";
+impl<W: Waiting> Carrier for QueuedByPublisher<W> {
+    const NAME: &'static str = W::NAME;
     type Producer = Publisher;
 
     fn open(producers: usize, tallies: &[Arc<Tally>]) -> (Self, Vec<Self::Producer>) {
-        let lanes = Lanes::open(tallies);
+        let lanes = Lanes::open::<W>(tallies);
         let publisher = |_| lanes.0.publisher(TOPIC).expect("the name is valid");
         let ends = (0..producers).map(publisher).collect();
-        (Self { _lanes: lanes }, ends)
+        (Self { _lanes: lanes, waiting: PhantomData }, ends)
     }
 }
 
@@ -279,7 +328,7 @@ impl Drop for Audited {
 }
 
 /// An empty folder below the system's temporary folder (`TMPDIR`).
-fn fresh_folder() -> PathBuf {
+pub(crate) fn fresh_folder() -> PathBuf {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let folder = env::temp_dir().join(format!("nervebus-audit-{}-{number}", process::id()));

@@ -1,6 +1,8 @@
 //! Emitting to an inline handler while another thread subscribes and unsubscribes one that does nothing.
 //!
 //! Measured here and not by criterion, for the longest emit counts as much as the median. Every member has 100 topics.
+//! At the end of each member, 100 pairs a second beside quiet in turns, each emit timed by itself: what a service that
+//! now and then changes its subscriptions pays.
 #![allow(clippy::print_stdout, reason = "the table is the result")]
 
 use std::collections::HashMap;
@@ -16,6 +18,7 @@ use nervebus_core::table::{HostedTable, StaticTable};
 use nervebus_core::{Entry, Handler, LaneId, Priority, SubscriptionId, dispatch};
 
 use crate::Payload;
+use crate::bars::Bars;
 use crate::inline::{Order, Sum, TOPICS, topics};
 
 /// Emits that are timed together for the median.
@@ -27,10 +30,19 @@ const ELSEWHERE: usize = TOPICS - 1;
 /// An emit that took longer is counted.
 const LONG: Duration = Duration::from_micros(100);
 
+/// Turns of [`Churn::Quiet`] and [`Churn::Seldom`].
+const TURNS: usize = 7;
+
+/// Which percentiles may be how much larger in the latter. Clocks that move in steps of 10 ns are a quarter of what the
+/// fastest member takes with its clock call: one step more is allowed.
+const SELDOM_OVER_QUIET: [(&str, f64, f64); 2] = [("p50", 0.5, 1.05), ("p99", 0.99, 1.25)];
+
 /// What the other thread does.
 #[derive(Clone, Copy, Debug)]
 enum Churn {
     Quiet,
+    /// 100 pairs a second on the same topic; it sleeps in between.
+    Seldom,
     /// 10,000 pairs a second on the same topic; it sleeps in between.
     Paced,
     FlatOut,
@@ -51,18 +63,29 @@ struct Figures {
 pub fn run() {
     let test = env::args().any(|flag| flag == "--test");
     let time = Duration::from_millis(if test { 5 } else { 800 });
-    core(time);
-    core_static(time);
-    bus_publisher(time);
-    bus_emit(time);
-    rwlock_hashmap(time);
-    arc_swap_hashmap(time);
+    let mut asked = Asked { time, bars: Bars::default() };
+    core(&mut asked);
+    core_static(&mut asked);
+    bus_publisher(&mut asked);
+    bus_emit(&mut asked);
+    rwlock_hashmap(&mut asked);
+    arc_swap_hashmap(&mut asked);
+    if !test {
+        asked.bars.print();
+    }
+}
+
+/// How long a state takes, and what the members are to achieve.
+#[derive(Debug)]
+struct Asked {
+    time: Duration,
+    bars: Bars,
 }
 
 /// Runs a member through all states: `emit` must add 1 to `sum`; `same` and `other` are a subscribe and an unsubscribe.
 fn measure(
     name: &str,
-    time: Duration,
+    asked: &mut Asked,
     sum: &Sum,
     mut emit: impl FnMut(),
     same: impl Fn() + Sync,
@@ -72,13 +95,8 @@ fn measure(
     println!("|---|---|---|---|---|---|");
     let mut quiet = f64::NAN;
     for churn in [Churn::Quiet, Churn::Paced, Churn::FlatOut, Churn::FlatOutElsewhere] {
-        let (stop, pairs) = (AtomicBool::new(false), AtomicU64::new(0));
-        let figures = thread::scope(|scope| {
-            scope.spawn(|| subscribe_until(&stop, churn, &pairs, &same, &other));
-            let figures = emit_for(time, sum, &mut emit, &pairs);
-            stop.store(true, Ordering::Relaxed);
-            figures
-        });
+        let work = |pairs: &AtomicU64| emit_for(asked.time, sum, &mut emit, pairs);
+        let figures = beside(churn, &same, &other, work);
         if matches!(churn, Churn::Quiet) {
             quiet = figures.median;
         }
@@ -86,6 +104,97 @@ fn measure(
         let (longest, ratio) = (longest.as_secs_f64() * 1e6, median / quiet);
         println!("| {churn:?} | {median:.1} | {ratio:.2} | {longest:.0} | {long} of {emits} | {pairs:.0} |");
     }
+    let [quiet, seldom] = in_turns(asked.time, sum, &mut emit, &same, &other);
+    println!("\n| churn, each emit with its clock call: {name} | p50 ns | p99 ns | p99.9 ns | pairs |");
+    println!("|---|---|---|---|---|");
+    for (state, each) in [("quiet", &quiet), ("100 pairs a second", &seldom)] {
+        let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|share| each.at(share));
+        println!("| {state} | {p50} | {p99} | {p999} | {} |", each.pairs);
+    }
+    for (percentile, share, limit) in SELDOM_OVER_QUIET {
+        let ratio = seldom.at(share) as f64 / quiet.at(share) as f64;
+        let what = format!("{name}: {percentile} of an emit beside 100 pairs a second / quiet");
+        asked.bars.at_most(what, limit, Some(ratio));
+    }
+}
+
+/// Does `work` while another thread churns; it is shown how many pairs that has made.
+fn beside<T>(
+    churn: Churn,
+    same: &(impl Fn() + Sync),
+    other: &(impl Fn() + Sync),
+    work: impl FnOnce(&AtomicU64) -> T,
+) -> T {
+    let (stop, pairs) = (AtomicBool::new(false), AtomicU64::new(0));
+    thread::scope(|scope| {
+        scope.spawn(|| subscribe_until(&stop, churn, &pairs, same, other));
+        let done = work(&pairs);
+        stop.store(true, Ordering::Relaxed);
+        done
+    })
+}
+
+/// How many emits took how many nanoseconds, and how many pairs the other thread made meanwhile.
+struct Each {
+    /// By the nanosecond; the last is for all that took longer.
+    counts: Vec<u64>,
+    pairs: u64,
+}
+
+impl Each {
+    fn new() -> Self {
+        Self { counts: vec![0; 1 << 14], pairs: 0 }
+    }
+
+    #[inline]
+    fn add(&mut self, took: Duration) {
+        let last = self.counts.len() - 1;
+        self.counts[(took.as_nanos() as usize).min(last)] += 1;
+    }
+
+    /// Nanoseconds that this share of the emits stayed below.
+    fn at(&self, share: f64) -> usize {
+        let (mut seen, wanted) = (0, (self.counts.iter().sum::<u64>() as f64 * share) as u64);
+        let reaches = |count: &u64| {
+            seen += count;
+            seen > wanted
+        };
+        self.counts.iter().position(reaches).unwrap_or(self.counts.len())
+    }
+}
+
+/// Quiet and 100 pairs a second in turns, so that a change of the machine meets both.
+fn in_turns(
+    time: Duration,
+    sum: &Sum,
+    emit: &mut impl FnMut(),
+    same: &(impl Fn() + Sync),
+    other: &(impl Fn() + Sync),
+) -> [Each; 2] {
+    let mut both = [Each::new(), Each::new()];
+    for _ in 0..TURNS {
+        for (each, churn) in both.iter_mut().zip([Churn::Quiet, Churn::Seldom]) {
+            let work = |pairs: &AtomicU64| {
+                time_each(time / 4, sum, emit, each);
+                each.pairs += pairs.load(Ordering::Relaxed);
+            };
+            beside(churn, same, other, work);
+        }
+    }
+    both
+}
+
+fn time_each(time: Duration, sum: &Sum, emit: &mut impl FnMut(), each: &mut Each) {
+    let (before, mut emitted, start) = (sum.get(), 0u64, Instant::now());
+    let mut last = start;
+    while last - start < time {
+        emit();
+        let now = Instant::now();
+        each.add(now - last);
+        last = now;
+        emitted += 1;
+    }
+    assert_eq!(sum.get() - before, emitted, "the handler missed an event or saw one twice");
 }
 
 /// Blocks for the median in the first half of the time, each emit by itself for the longest in the second.
@@ -125,12 +234,12 @@ fn subscribe_until(stop: &AtomicBool, churn: Churn, pairs: &AtomicU64, same: &im
     while !stop.load(Ordering::Relaxed) {
         match churn {
             Churn::Quiet => thread::sleep(Duration::from_millis(20)),
+            Churn::Seldom => {
+                catch_up(start, Duration::from_millis(10), pairs, same);
+                thread::sleep(Duration::from_millis(5));
+            }
             Churn::Paced => {
-                let due = start.elapsed().as_micros() as u64 / 100;
-                while pairs.load(Ordering::Relaxed) < due {
-                    same();
-                    pairs.fetch_add(1, Ordering::Relaxed);
-                }
+                catch_up(start, Duration::from_micros(100), pairs, same);
                 thread::sleep(Duration::from_micros(50));
             }
             Churn::FlatOut => {
@@ -142,6 +251,15 @@ fn subscribe_until(stop: &AtomicBool, churn: Churn, pairs: &AtomicU64, same: &im
                 pairs.fetch_add(1, Ordering::Relaxed);
             }
         }
+    }
+}
+
+/// Makes the pairs that are due by now.
+fn catch_up(start: Instant, every: Duration, pairs: &AtomicU64, pair: &impl Fn()) {
+    let due = (start.elapsed().as_nanos() / every.as_nanos()) as u64;
+    while pairs.load(Ordering::Relaxed) < due {
+        pair();
+        pairs.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -165,7 +283,7 @@ fn entry(id: u64, sum: Option<&Arc<Sum>>) -> Entry<Add> {
     Entry::new(SubscriptionId::new(id), LaneId::INLINE, Priority::DEFAULT, Add(sum.cloned()))
 }
 
-fn core(time: Duration) {
+fn core(asked: &mut Asked) {
     let (sum, tables) = (Arc::new(Sum::default()), [(); TOPICS].map(|()| HostedTable::new()));
     for table in &tables {
         table.subscribe(entry(1, Some(&sum))).expect("the table grows");
@@ -178,10 +296,10 @@ fn core(time: Duration) {
         table.subscribe(entry(2, None)).expect("the table grows");
         assert!(matches!(table.unsubscribe(SubscriptionId::new(2)), Ok(Some(_))));
     };
-    measure("core", time, &sum, emit, || pair(&tables[0]), || pair(&tables[ELSEWHERE]));
+    measure("core", asked, &sum, emit, || pair(&tables[0]), || pair(&tables[ELSEWHERE]));
 }
 
-fn core_static(time: Duration) {
+fn core_static(asked: &mut Asked) {
     let (sum, tables) = (Arc::new(Sum::default()), [(); TOPICS].map(|()| StaticTable::<Add, 4>::new()));
     for table in &tables {
         assert!(table.subscribe(entry(1, Some(&sum))).is_ok());
@@ -198,7 +316,7 @@ fn core_static(time: Duration) {
             thread::yield_now();
         }
     };
-    measure("core_static", time, &sum, emit, || pair(&tables[0]), || pair(&tables[ELSEWHERE]));
+    measure("core_static", asked, &sum, emit, || pair(&tables[0]), || pair(&tables[ELSEWHERE]));
 }
 
 /// A bus with an inline handler on each topic.
@@ -217,23 +335,23 @@ fn bus_pair(bus: &Bus, topic: &str) {
     assert!(bus.unsubscribe(id));
 }
 
-fn bus_publisher(time: Duration) {
+fn bus_publisher(asked: &mut Asked) {
     let sum = Arc::new(Sum::default());
     let (bus, topics) = bus(&sum);
     let mut publisher = bus.publisher(&topics[0]).expect("the name is valid");
     let emit = || {
         publisher.emit(Payload::of(1)).expect("the bus is open");
     };
-    measure("bus/publisher", time, &sum, emit, || bus_pair(&bus, &topics[0]), || bus_pair(&bus, &topics[ELSEWHERE]));
+    measure("bus/publisher", asked, &sum, emit, || bus_pair(&bus, &topics[0]), || bus_pair(&bus, &topics[ELSEWHERE]));
 }
 
-fn bus_emit(time: Duration) {
+fn bus_emit(asked: &mut Asked) {
     let sum = Arc::new(Sum::default());
     let (bus, topics) = bus(&sum);
     let emit = || {
         bus.emit(&topics[0], Payload::of(1)).expect("the bus is open");
     };
-    measure("bus/emit", time, &sum, emit, || bus_pair(&bus, &topics[0]), || bus_pair(&bus, &topics[ELSEWHERE]));
+    measure("bus/emit", asked, &sum, emit, || bus_pair(&bus, &topics[0]), || bus_pair(&bus, &topics[ELSEWHERE]));
 }
 
 type Shared = Arc<dyn Fn(&Payload) + Send + Sync>;
@@ -261,7 +379,7 @@ fn pop(map: &mut Map, topic: &str) {
     assert!(map.get_mut(topic).is_some_and(|handlers| handlers.pop().is_some()));
 }
 
-fn rwlock_hashmap(time: Duration) {
+fn rwlock_hashmap(asked: &mut Asked) {
     let (sum, topics) = (Arc::new(Sum::default()), topics());
     let table = RwLock::new(map(&topics, &sum));
     let emit = || call(&table.read().expect("no writer panicked"), &topics[0]);
@@ -269,10 +387,10 @@ fn rwlock_hashmap(time: Duration) {
         push(&mut table.write().expect("no writer panicked"), topic);
         pop(&mut table.write().expect("no writer panicked"), topic);
     };
-    measure("rwlock_hashmap", time, &sum, emit, || pair(&topics[0]), || pair(&topics[ELSEWHERE]));
+    measure("rwlock_hashmap", asked, &sum, emit, || pair(&topics[0]), || pair(&topics[ELSEWHERE]));
 }
 
-fn arc_swap_hashmap(time: Duration) {
+fn arc_swap_hashmap(asked: &mut Asked) {
     let (sum, topics) = (Arc::new(Sum::default()), topics());
     let table = ArcSwap::from_pointee(map(&topics, &sum));
     let emit = || call(&table.load(), &topics[0]);
@@ -285,5 +403,5 @@ fn arc_swap_hashmap(time: Duration) {
         replace(push, topic);
         replace(pop, topic);
     };
-    measure("arc_swap_hashmap", time, &sum, emit, || pair(&topics[0]), || pair(&topics[ELSEWHERE]));
+    measure("arc_swap_hashmap", asked, &sum, emit, || pair(&topics[0]), || pair(&topics[ELSEWHERE]));
 }

@@ -2,25 +2,37 @@
 //!
 //! * [`inline`]: members that call their handlers on the emitter's thread.
 //! * [`queued`]: members that hand each event to handlers on other threads.
-//! * [`ring`]: rings alone, one file a member, and [`rounds`], which measures them in turn.
+//! * [`ring`]: rings alone, one file a member.
+//! * [`rounds`]: measures members in turn, and [`percentiles`] those of which the single event counts: [`latency`], beside
+//!   what the [`machine`] takes.
+//! * [`bars`]: what was asked of a bench beside what came out.
 //! * [`bus`]: the members that are nervebus itself; [`tables`]: the core's subscription tables.
 //! * [`subscriptions`], [`churn`]: emitting beside many subscriptions, and while others subscribe.
+//! * [`waited`]: emitting and waiting for the handler; [`tick`]: a small struct to one inline handler.
+//! * [`predecessor`]: the benchmarks of the bus before this one, one for one.
 //! * [`peers`]: everybody else, one file a peer.
 #![forbid(unsafe_code)]
 // A bench that cannot be set up has nothing to measure and no caller to tell; it reads the clock because that is its work.
 #![allow(clippy::expect_used, clippy::disallowed_methods)]
 
+pub mod bars;
 pub mod bus;
 pub mod churn;
 pub mod inline;
+pub mod latency;
+pub mod machine;
 mod medians;
 pub mod peers;
+pub mod percentiles;
+pub mod predecessor;
 pub mod queued;
 pub mod ring;
 pub mod rounds;
 pub mod subscriptions;
 pub mod tables;
 mod tally;
+pub mod tick;
+pub mod waited;
 
 use std::time::{Duration, SystemTime};
 

@@ -6,18 +6,23 @@ pub mod bevy;
 pub mod crossbeam;
 pub mod disruptor;
 pub mod hand_written;
+#[cfg(feature = "qubit")]
+pub mod qubit;
 pub mod sync_channel;
 pub mod tokio_broadcast;
 
-use std::thread::{self, JoinHandle};
+use std::thread::{self, JoinHandle, Thread};
 
 /// Consumer threads, joined when dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Threads(Vec<JoinHandle<()>>);
 
 impl Threads {
-    pub(crate) fn spawn(&mut self, work: impl FnOnce() + Send + 'static) {
-        self.0.push(thread::spawn(work));
+    pub(crate) fn spawn(&mut self, work: impl FnOnce() + Send + 'static) -> Thread {
+        let handle = thread::spawn(work);
+        let thread = handle.thread().clone();
+        self.0.push(handle);
+        thread
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::rounds::Member;
 use crate::{Group, Payload, Tally, payload};
 
 /// A member that carries every payload of every producer to every consumer thread.
@@ -108,6 +109,20 @@ fn wait_all(tallies: &[Arc<Tally>]) {
 /// 0 + 1 + … + (events - 1).
 fn sum_of(events: u64) -> u64 {
     events.wrapping_mul(events.saturating_sub(1)) / 2
+}
+
+/// `C` as a member of a group that is measured in rounds: `CONSUMERS` handlers, and one of `ONE_IN` of the events for members
+/// that are too slow for all of them.
+#[must_use]
+pub fn in_rounds<C: Carrier, const PRODUCERS: usize, const CONSUMERS: usize, const ONE_IN: u64>() -> Member {
+    Member { name: C::NAME, run: |events| Ok(run_once::<C>(PRODUCERS, CONSUMERS, events / ONE_IN) * ONE_IN as u32) }
+}
+
+/// Opens a carrier and has it carry `events` events, after a few that are not timed.
+fn run_once<C: Carrier>(producers: usize, consumers: usize, events: u64) -> Duration {
+    let mut course = Course::<C>::open(producers, consumers);
+    course.run((events / 32).max(producers as u64));
+    course.run(events)
 }
 
 /// Measures `C` with that many producer and consumer threads: time for an event, the wake-up at both ends included.

@@ -20,6 +20,14 @@ pub struct Tally {
     handled: AtomicU64,
     sum: AtomicU64,
     goal: Goal,
+    log: Option<Log>,
+}
+
+/// How late each event was when its handler saw it.
+struct Log {
+    /// Where the payloads' due times count from.
+    origin: Instant,
+    late: Box<[AtomicU64]>,
 }
 
 /// What the bench thread waits for, away from the line that the consumer writes.
@@ -33,8 +41,46 @@ impl Tally {
     /// A tally that wakes the calling thread.
     #[must_use]
     pub fn new() -> Arc<Self> {
+        Arc::new(Self::with(None))
+    }
+
+    /// A tally that also notes how late each of at most `events` events is seen: they say in their first word when they
+    /// are due, in nanoseconds since `origin`.
+    #[must_use]
+    pub fn timed(origin: Instant, events: u64) -> Arc<Self> {
+        let late = (0..events).map(|_| AtomicU64::new(0)).collect();
+        Arc::new(Self::with(Some(Log { origin, late })))
+    }
+
+    fn with(log: Option<Log>) -> Self {
         let goal = Goal { handled: AtomicU64::new(0), waiter: thread::current() };
-        Arc::new(Self { handled: AtomicU64::new(0), sum: AtomicU64::new(0), goal })
+        Self { handled: AtomicU64::new(0), sum: AtomicU64::new(0), goal, log }
+    }
+
+    /// Whether the tally notes how late events are.
+    #[must_use]
+    pub fn is_timed(&self) -> bool {
+        self.log.is_some()
+    }
+
+    /// How late each event was, in nanoseconds and in the order in which they were seen; empty unless it was noted.
+    #[must_use]
+    pub fn late(&self) -> Vec<u64> {
+        let handled = self.handled() as usize;
+        let late = self.log.iter().flat_map(|log| log.late.iter().take(handled));
+        late.map(|late| late.load(Ordering::Relaxed)).collect()
+    }
+
+    /// [Counts](Self::count) one event after noting how late it is. One thread at a time.
+    #[inline]
+    pub fn time(&self, payload: &Payload) {
+        if let Some(log) = &self.log {
+            let late = (log.origin.elapsed().as_nanos() as u64).saturating_sub(payload[0]);
+            if let Some(entry) = log.late.get(self.handled.load(Ordering::Relaxed) as usize) {
+                entry.store(late, Ordering::Relaxed);
+            }
+        }
+        self.count(payload);
     }
 
     /// Counts one event. One thread at a time.
@@ -51,10 +97,13 @@ impl Tally {
         }
     }
 
-    /// A boxed handler that counts: what the peers' consumer threads call.
+    /// A boxed handler that counts, and notes if the tally does: what the peers' consumer threads call.
     #[must_use]
     pub fn handler(self: &Arc<Self>) -> Box<dyn Fn(&Payload) + Send + Sync> {
         let tally = Arc::clone(self);
+        if self.is_timed() {
+            return Box::new(move |payload| tally.time(payload));
+        }
         Box::new(move |payload| tally.count(payload))
     }
 

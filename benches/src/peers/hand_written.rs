@@ -18,14 +18,14 @@ pub struct HandWritten<P> {
 }
 
 impl<P: Order> HandWritten<P> {
-    fn new(topics: &[String], handlers: usize, sum: &Arc<Sum>) -> Self {
+    pub(crate) fn new(topics: &[String], handlers: usize, sum: &Arc<Sum>) -> Self {
         let named = |name: &String| (name.clone(), adders(handlers, sum));
         let handlers = topics.iter().map(named).collect();
         Self { names: topics.to_vec(), handlers: RwLock::new(handlers) }
     }
 
     #[inline]
-    fn emit_by_name(&self, topic: usize, payload: &P) {
+    pub(crate) fn emit_by_name(&self, topic: usize, payload: &P) {
         let handlers = self.handlers.read().expect("no writer panicked");
         for handler in handlers.get(&self.names[topic]).into_iter().flatten() {
             handler(payload);

@@ -27,6 +27,12 @@ pub struct TokioBroadcast {
 #[derive(Debug)]
 pub struct PacedSender {
     sender: Sender<Payload>,
+    pace: Pace,
+}
+
+/// What holds a producer back whose carrier does not.
+#[derive(Clone, Debug)]
+pub(super) struct Pace {
     tallies: Vec<Arc<Tally>>,
     reserved: Arc<AtomicU64>,
     left: u64,
@@ -44,11 +50,8 @@ impl Carrier for TokioBroadcast {
             let handler = tally.handler();
             consumers.spawn(move || receive_all(receiver, &*handler));
         }
-        let reserved = Arc::new(AtomicU64::new(0));
-        let paced = |_| {
-            let (sender, reserved) = (sender.clone(), Arc::clone(&reserved));
-            PacedSender { sender, tallies: tallies.to_vec(), reserved, left: 0 }
-        };
+        let pace = Pace::new(tallies);
+        let paced = |_| PacedSender { sender: sender.clone(), pace: pace.clone() };
         (Self { _consumers: consumers }, (0..producers).map(paced).collect())
     }
 }
@@ -65,7 +68,21 @@ fn receive_all(mut receiver: Receiver<Payload>, handler: &dyn Fn(&Payload)) {
     }
 }
 
-impl PacedSender {
+impl Pace {
+    /// The pace of every producer is a clone of this one.
+    pub(super) fn new(tallies: &[Arc<Tally>]) -> Self {
+        Self { tallies: tallies.to_vec(), reserved: Arc::new(AtomicU64::new(0)), left: 0 }
+    }
+
+    /// Waits until there is room for one more event.
+    #[inline]
+    pub(super) fn hold(&mut self) {
+        if self.left == 0 {
+            self.reserve();
+        }
+        self.left -= 1;
+    }
+
     /// Reserves a block, and waits until the channel has room for all that is reserved.
     #[cold]
     fn reserve(&mut self) {
@@ -85,10 +102,7 @@ impl PacedSender {
 impl Producer for PacedSender {
     #[inline]
     fn emit(&mut self, payload: Payload) {
-        if self.left == 0 {
-            self.reserve();
-        }
-        self.left -= 1;
+        self.pace.hold();
         self.sender.send(payload).expect("the receivers live as long as a sender");
     }
 }

@@ -1,0 +1,53 @@
+//! Lanes at full throughput beside channels and buses, every member once a round: 1 → 1, 2 → 1 and 1 → 3 threads.
+
+use nervebus_benches::bars::Bars;
+use nervebus_benches::bus::{ByDefault, Parking, QueuedByName, QueuedByPublisher, Spinning, Waiting};
+use nervebus_benches::peers::crossbeam::{Crossbeam, Wide};
+#[cfg(feature = "qubit")]
+use nervebus_benches::peers::qubit::Qubit;
+use nervebus_benches::peers::tokio_broadcast::TokioBroadcast;
+use nervebus_benches::queued::{Carrier, in_rounds};
+use nervebus_benches::rounds::{Measured, Member, Rounds};
+
+fn members<const PRODUCERS: usize, const CONSUMERS: usize>() -> Vec<Member> {
+    let mut members = vec![
+        in_rounds::<QueuedByName, PRODUCERS, CONSUMERS, 1>(),
+        in_rounds::<QueuedByPublisher, PRODUCERS, CONSUMERS, 1>(),
+        in_rounds::<TokioBroadcast, PRODUCERS, CONSUMERS, 1>(),
+        in_rounds::<Crossbeam, PRODUCERS, CONSUMERS, 1>(),
+        in_rounds::<Wide, PRODUCERS, CONSUMERS, 1>(),
+    ];
+    if Parking::LANE.is_some() {
+        members.push(in_rounds::<QueuedByPublisher<Parking>, PRODUCERS, CONSUMERS, 1>());
+    }
+    // Three spinners and a producer on two cores would measure the scheduler and nothing else.
+    if Spinning::LANE.is_some() && CONSUMERS == 1 {
+        members.push(in_rounds::<QueuedByPublisher<Spinning>, PRODUCERS, CONSUMERS, 1>());
+    }
+    // It takes microseconds for an event, and milliseconds where there are more threads than cores.
+    #[cfg(feature = "qubit")]
+    members.push(match CONSUMERS {
+        1 => in_rounds::<Qubit, PRODUCERS, CONSUMERS, 128>(),
+        _ => in_rounds::<Qubit, PRODUCERS, CONSUMERS, 4_096>(),
+    });
+    members
+}
+
+fn ask(bars: &mut Bars, from_to: &str, measured: &Measured) {
+    for ours in [ByDefault::NAME, QueuedByName::NAME] {
+        for peer in [TokioBroadcast::NAME, Wide::NAME, Crossbeam::NAME] {
+            bars.at_most(format!("{from_to}: {ours} / {peer}"), 1.0, measured.ratio(ours, peer));
+        }
+        #[cfg(feature = "qubit")]
+        bars.at_most(format!("{from_to}: {ours} / {}", Qubit::NAME), 1.0, measured.ratio(ours, Qubit::NAME));
+    }
+}
+
+fn main() {
+    let rounds = Rounds::from_args_or(21, 200_000);
+    let mut bars = Bars::default();
+    ask(&mut bars, "1 → 1", &rounds.group("lanes_1p1c", &members::<1, 1>()));
+    ask(&mut bars, "2 → 1", &rounds.group("lanes_2p1c", &members::<2, 1>()));
+    ask(&mut bars, "1 → 3", &rounds.group("lanes_1p3c", &members::<1, 3>()));
+    bars.print();
+}
