@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, ThreadId};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::builder::Builder;
 use crate::bus::Bus;
 use crate::context;
 use crate::delivery::shutdown::ShutdownReport;
 use crate::error::BuildError;
-use crate::platform::{clock, threads};
+use crate::platform::threads;
 
 /// How many buses a registry may be asked to hold.
 const MAX_BUSES: usize = 65_536;
@@ -279,7 +279,6 @@ impl BusRegistry {
     ///
     /// A thread for each bus while it drains, no more than the bus has itself.
     pub fn shutdown_all(&self, deadline: Duration) -> Vec<(String, ShutdownReport)> {
-        let end = clock::after(deadline);
         let buses: Vec<_> = {
             let mut state = self.shared.lock();
             state.closed = true;
@@ -288,7 +287,7 @@ impl BusRegistry {
         self.shared.changed.notify_all();
         // Nobody may emit on one bus while another one drains.
         buses.iter().for_each(|(_, bus)| bus.engine().close());
-        shut_down_together(buses, end)
+        shut_down_together(buses, deadline)
     }
 }
 
@@ -386,12 +385,12 @@ impl Drop for Build<'_> {
 }
 
 /// Shuts each bus down on a thread of its own: one that is stuck until the deadline must not eat up the others' time.
-fn shut_down_together(buses: Vec<(String, Bus)>, end: Instant) -> Vec<(String, ShutdownReport)> {
+fn shut_down_together(buses: Vec<(String, Bus)>, deadline: Duration) -> Vec<(String, ShutdownReport)> {
     let (sender, reports) = mpsc::channel();
     for (index, (_, bus)) in buses.iter().enumerate() {
         let (engine, sender) = (Arc::clone(bus.engine()), sender.clone());
         // Nobody hears it only if whoever asked has gone.
-        let body = move || drop(sender.send((index, engine.shutdown(clock::until(end)))));
+        let body = move || drop(sender.send((index, engine.shutdown(deadline))));
         if context::is_inside(bus.engine().bus) {
             // A handler cannot wait for itself, not by way of another thread either. Here the bus knows, and does not wait.
             body();
@@ -403,7 +402,7 @@ fn shut_down_together(buses: Vec<(String, Bus)>, end: Instant) -> Vec<(String, S
     drop(sender);
     let mut done: BTreeMap<usize, ShutdownReport> = reports.into_iter().collect();
     let report = |(index, (name, bus)): (usize, (String, Bus))| {
-        let report = done.remove(&index).unwrap_or_else(|| bus.shutdown(clock::until(end)));
+        let report = done.remove(&index).unwrap_or_else(|| bus.shutdown(deadline));
         (name, report)
     };
     buses.into_iter().enumerate().map(report).collect()

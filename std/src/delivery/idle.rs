@@ -70,13 +70,14 @@ mod tests {
 
     use super::*;
     use crate::delivery::lane::Lane;
+    use crate::platform::clock::Clock;
 
     /// Long enough for the slowest machine; reached only when something hangs.
     const GUARD: Duration = Duration::from_secs(20);
 
     /// How often `rest` returns before it goes to sleep, up to `limit`.
     fn calls_before_sleep(strategy: WaitStrategy, limit: u32) -> u32 {
-        let queue = Queue::new(LaneId::new(1), Lane::new("lane").capacity(1).wait(strategy)).unwrap();
+        let queue = Queue::new(LaneId::new(1), Lane::new("lane").capacity(1).wait(strategy), Clock::machine()).unwrap();
         let slept = AtomicBool::new(false);
         thread::scope(|scope| {
             let worker = scope.spawn(|| {

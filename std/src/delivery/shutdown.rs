@@ -107,7 +107,7 @@ impl Engine {
             tap.close();
             self.end(tap, end);
         }
-        self.dead_letters.flush(end);
+        self.dead_letters.flush(&self.clock, end);
     }
 
     /// Whether no lane has anything to do. Events that went from lane to lane while we looked change the number of

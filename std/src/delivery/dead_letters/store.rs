@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use nervebus_core::{Reason, SubscriptionId};
 
@@ -12,7 +11,7 @@ use crate::delivery::dead_letters::plan::RetryError;
 use crate::delivery::dead_letters::query::Filter;
 use crate::delivery::failure::drop_quietly;
 use crate::event::OwnedEvent;
-use crate::platform::clock;
+use crate::platform::clock::{self, Clock};
 use crate::platform::threads::poll_until;
 
 /// The dead letters of a bus: the newest ones, up to a capacity; what is overwritten is counted.
@@ -329,10 +328,10 @@ impl DeadLetterStore {
 
     /// Waits until what has changed so far is in the file and the file is on its disk; says whether that came about
     /// before the deadline. Without a log there is nothing to wait for.
-    pub(crate) fn flush(&self, deadline: Instant) -> bool {
+    pub(crate) fn flush(&self, clock: &Clock, deadline: u64) -> bool {
         let Some(log) = &self.log else { return true };
         let mut wanted = None;
-        poll_until(deadline, || {
+        poll_until(clock, deadline, || {
             if wanted.is_none() {
                 wanted = log.ask_for_sync(&mut self.shelf.lock().queued);
             }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use nervebus_core::{Reason, Topic};
 use serde::{Deserialize, Serialize};
 
+use crate::context::Lineage;
 use crate::delivery::dead_letters::DeadLetter;
-use crate::delivery::envelope::{Envelope, Meta, TopicId};
+use crate::delivery::envelope::{Head, Kept, Meta};
 use crate::event::OwnedEvent;
 use crate::payload::Body;
 use crate::records::audit_writer::{write_fields, write_line};
@@ -100,15 +101,17 @@ fn letter(line: &[u8], fields: Fields, seq: Option<u64>, cause: Option<u64>) -> 
         source: record.source.map(Into::into),
         timestamp: record.timestamp,
     };
-    // Of no topic of this bus: whoever sends the event again finds it by its name.
-    let mut envelope = Envelope::new(seq.unwrap_or(0), TopicId::MAX, 0, Body::new(record.payload));
-    envelope.own = fields.own;
-    envelope.cause = cause.unwrap_or(0);
-    envelope.correlation = record.correlation_id.map(Arc::from);
-    envelope.meta = Some(Arc::new(meta));
+    let mut head = Head::new(seq.unwrap_or(0));
+    head.own = fields.own;
+    head.cause = cause.unwrap_or(0);
+    head.lineage = record
+        .correlation_id
+        .map(|correlation| Arc::new(Lineage { correlation: Some(correlation.into()), ..Lineage::default() }));
+    head.meta = Some(Arc::new(meta));
+    let event = Kept::new(head, Body::new(record.payload), &record.event_type, 0);
     Some(DeadLetter {
         id: fields.id,
-        event: OwnedEvent(Arc::new(envelope.keep(&record.event_type, 0))),
+        event: OwnedEvent(Arc::new(event)),
         reason,
         subscription: None,
         handler: fields.handler.into(),
@@ -138,7 +141,7 @@ pub(crate) fn write_letter(out: &mut Vec<u8>, letter: &DeadLetter) {
         attempts: letter.attempts,
         retries: letter.retries,
         failed_at: letter.failed_at,
-        own: event.envelope.own,
+        own: event.head.own,
     };
     // The record is a whole line; its end makes room for one more field. Serializing numbers and text into memory
     // cannot fail.

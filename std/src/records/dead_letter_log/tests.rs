@@ -188,7 +188,8 @@ fn a_disk_that_hangs_holds_no_handler_up_and_what_did_not_fit_is_written_later()
     let hanging = log(&bus);
     assert_eq!((hanging.lost, hanging.lag, hanging.stale), (35 + 10, 5, true));
     assert_eq!(bus.dead_letters().len(), 30);
-    assert!(!bus.engine().dead_letters.flush(crate::platform::clock::now()), "nobody waits for it for ever");
+    let clock = &bus.engine().clock;
+    assert!(!bus.engine().dead_letters.flush(clock, clock.now()), "nobody waits for it for ever");
 
     disk.change(|contents| contents.hangs = false);
     assert!(bus.shutdown(GUARD).drained);
