@@ -10,10 +10,12 @@ use nervebus_core::gate::Gate;
 
 use crate::admission::name::NameRule;
 use crate::bus::{Audit, Bus};
+use crate::context;
 use crate::delivery::dead_letters::DeadLetterStore;
 use crate::delivery::directory::{Directory, Limits};
 use crate::delivery::engine::{AUDIT_ERROR, Engine, HANDLER_ERROR, InlineAccount};
 use crate::delivery::lane::{Lane, Overflow, Queue};
+use crate::delivery::timer::{self, Timer};
 use crate::delivery::timing::Timing;
 use crate::delivery::worker;
 use crate::error::BuildError;
@@ -41,6 +43,9 @@ const MAX_THREAD_NAME: usize = 64;
 
 /// Names that a lane cannot have, because the bus uses them.
 const RESERVED: [&str; 2] = ["inline", "audit"];
+
+/// The lane of the timer's thread: one that no handler can be on.
+const TIMER: LaneId = LaneId::new(u16::MAX - 1);
 
 /// Describes a bus to be built; see [`Bus::builder`].
 #[derive(Debug)]
@@ -204,6 +209,7 @@ impl Builder {
             // Nobody will wait for a thread that never ran.
             let unstarted = engine.queues.iter().chain(&engine.tap).filter(|queue| !queue.bed.how().is_named());
             unstarted.for_each(|queue| queue.ended.open());
+            engine.timer.ended.open();
             return Err(error);
         }
         Ok(bus)
@@ -240,6 +246,7 @@ impl Builder {
             max_chain: self.max_chain,
             wait_limit: self.wait_limit,
             clock: self.clock.clone(),
+            timer: Arc::new(Timer::new(self.clock.clone(), timer::CAPACITY)),
             started: self.clock.now(),
             draining: AtomicBool::new(false),
         })
@@ -250,7 +257,7 @@ impl Builder {
         std::iter::once(&self.default_lane).chain(&self.lanes)
     }
 
-    /// Starts the workers and the writer of the audit log.
+    /// Starts the workers, the writer of the audit log and, last, the timer.
     fn start_threads(&self, engine: &Arc<Engine>, writer: Option<AuditWriter>) -> Result<(), BuildError> {
         for (queue, lane) in engine.queues.iter().zip(self.lanes()) {
             let (engine, own, core) = (Arc::clone(engine), Arc::clone(queue), lane.core);
@@ -259,10 +266,10 @@ impl Builder {
                 worker::run(&engine, &own);
             })?;
         }
-        match (writer, &self.audit) {
-            (Some(writer), Some(log)) => start(&Arc::clone(&writer.queue), log.lane.name_of_thread(), || writer.run()),
-            _ => Ok(()),
+        if let (Some(writer), Some(log)) = (writer, &self.audit) {
+            start(&Arc::clone(&writer.queue), log.lane.name_of_thread(), || writer.run())?;
         }
+        start_timer(engine)
     }
 
     fn check(&self) -> Result<(), BuildError> {
@@ -362,6 +369,17 @@ fn start_letter_writer(writer: Option<LetterWriter>) -> Result<(), BuildError> {
     let Some(writer) = writer else { return Ok(()) };
     let started = threads::spawn("nervebus-letters".into(), move || writer.run());
     started.map(drop).map_err(|error| BuildError::Thread { lane: "letters".into(), error })
+}
+
+/// Starts the thread that runs what waits for its moment. It counts as a worker, so that no job waits for a lane.
+fn start_timer(engine: &Arc<Engine>) -> Result<(), BuildError> {
+    let (timer, owner, bus) = (Arc::clone(&engine.timer), Arc::downgrade(engine), engine.bus);
+    let body = move || {
+        context::become_worker(bus, TIMER);
+        timer::run(&timer, &owner);
+    };
+    let started = threads::spawn("nervebus-timer".into(), body);
+    started.map(drop).map_err(|error| BuildError::Thread { lane: "timer".into(), error })
 }
 
 /// Starts a queue's thread and tells the queue whom to wake.

@@ -21,5 +21,6 @@ pub(crate) mod shed;
 pub(crate) mod shutdown;
 pub(crate) mod spill;
 pub(crate) mod subscription;
+pub(crate) mod timer;
 pub(crate) mod timing;
 pub(crate) mod worker;

@@ -32,6 +32,7 @@ const SPINES: &[&[&str]] = &[
         "delivery/subscription",
         "delivery/directory",
         "delivery/dead_letters",
+        "delivery/timer",
         "delivery/deliver",
         "delivery/engine",
         "delivery/ledger",
