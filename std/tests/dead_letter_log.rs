@@ -228,7 +228,10 @@ fn foreign_lines_among_letters_are_skipped_and_counted() {
     assert_eq!(ids(&bus), [1, 2]);
     assert_eq!(bus.stats().dead_letters.log.unwrap().skipped, odd.len() as u64 + 3);
     end(bus);
-    assert_eq!(folder.text(), text, "the file is tidy again");
+    // As values: a time with a zero at its end may lose it.
+    let values =
+        |text: &str| text.lines().map(serde_json::from_str).collect::<Result<Vec<nervebus::Value>, _>>().unwrap();
+    assert_eq!(values(&folder.text()), values(&text), "the file is tidy again");
 }
 
 #[test]

@@ -230,3 +230,24 @@ fn a_failed_rewrite_is_not_tried_again_for_every_letter() {
     let errors = log(&bus).errors;
     assert!((1..=10).contains(&errors), "{errors}");
 }
+
+#[test]
+fn the_piece_of_a_line_is_ended_before_the_next_line() {
+    let disk = SmallDisk::with_room(300);
+    disk.change(|contents| contents.refuses_renames = true);
+    let bus = disk.bus(100, 100);
+    emit(&bus, 1..=3);
+    assert!(settle(&bus).stale);
+    let torn = disk.text();
+    assert!(!torn.ends_with('\n'));
+    disk.change(|contents| contents.room = 100_000);
+    emit(&bus, 4..=4);
+    assert!(settle(&bus).stale, "what was lost is lost still");
+    let text = disk.text();
+    let behind = text.strip_prefix(&torn).unwrap();
+    assert!(behind.starts_with("\n{") && behind.ends_with("}\n"), "{behind:?}");
+    let log = log(&bus);
+    assert_eq!(log.lines, text.lines().count() as u64);
+    drop(bus);
+    assert!(ids(&disk.bus(100, 100)).contains(&4));
+}
