@@ -7,7 +7,7 @@ use nervebus_core::{LaneId, Pattern, Priority, SubscriptionId};
 
 use crate::bus::Bus;
 use crate::delivery::handler::{HandlerResult, thunk};
-use crate::delivery::subscription::{Calls, Subscription};
+use crate::delivery::subscription::{Calls, Policies, Subscription};
 use crate::error::SubscribeError;
 use crate::event::Event;
 
@@ -20,6 +20,7 @@ pub struct Subscribe<'a> {
     name: Option<String>,
     lane: To,
     priority: Priority,
+    policies: Policies,
 }
 
 /// Which lane.
@@ -32,7 +33,7 @@ enum To {
 
 impl<'a> Subscribe<'a> {
     pub(crate) fn new(bus: &'a Bus, pattern: &'a str) -> Self {
-        Self { bus, pattern, name: None, lane: To::Default, priority: Priority::DEFAULT }
+        Self { bus, pattern, name: None, lane: To::Default, priority: Priority::DEFAULT, policies: Policies::default() }
     }
 
     /// What the handler is called in records, reports and statistics. Default: its pattern.
@@ -77,7 +78,7 @@ impl<'a> Subscribe<'a> {
         let lane = self.find_lane()?;
         let sampling = self.bus.timing().into();
         let name = self.name.unwrap_or_else(|| self.pattern.to_owned()).into();
-        let handler = thunk(handler);
+        let (handler, policies) = (thunk(handler), self.policies.kept());
         self.bus.engine().directory.subscribe(pattern, self.bus.engine().names, |id| Subscription {
             id,
             name,
@@ -88,6 +89,7 @@ impl<'a> Subscribe<'a> {
             active: AtomicBool::new(true),
             calls: Calls::default(),
             timings: OnceLock::new(),
+            policies,
             handler,
         })
     }

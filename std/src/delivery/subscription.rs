@@ -26,7 +26,29 @@ pub(crate) struct Subscription {
     pub(crate) active: AtomicBool,
     pub(crate) calls: Calls,
     pub(crate) timings: OnceLock<Box<Histogram>>,
+    /// What the handler was given beyond lane and priority; nothing for most.
+    pub(crate) policies: Option<Box<Policies>>,
     pub(crate) handler: Thunk,
+}
+
+/// How a handler's calls are guarded. What is absent costs nothing; all of it absent, one look.
+#[derive(Debug, Default)]
+pub(crate) struct Policies {
+    /// How long a call may take, in nanoseconds.
+    pub(crate) timeout: Option<u64>,
+}
+
+impl Policies {
+    /// Whether there is none.
+    fn is_empty(&self) -> bool {
+        let Self { timeout } = self;
+        timeout.is_none()
+    }
+
+    /// As a subscription keeps them.
+    pub(crate) fn kept(self) -> Option<Box<Self>> {
+        if self.is_empty() { None } else { Some(Box::new(self)) }
+    }
 }
 
 /// Why a call is not counted as handled.
