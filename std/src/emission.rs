@@ -1,11 +1,13 @@
 //! Emitting with more to say than topic and payload.
 
+use std::hash::Hash;
 use std::sync::Arc;
 
 use crate::bus::Bus;
 use crate::context::{self, Lineage};
 use crate::delivery::emit::{Extra, How};
 use crate::delivery::envelope::Meta;
+use crate::delivery::key;
 use crate::delivery::lane::Patience;
 use crate::delivery::report::{Report, Waiter};
 use crate::error::EmitError;
@@ -21,11 +23,12 @@ pub struct Emission<'a, P> {
     payload: P,
     meta: Meta,
     correlation: Option<Arc<str>>,
+    key: u64,
 }
 
 impl<'a, P: Payload> Emission<'a, P> {
     pub(crate) fn new(bus: &'a Bus, topic: &'a str, payload: P) -> Self {
-        Self { bus, topic, payload, meta: Meta::default(), correlation: None }
+        Self { bus, topic, payload, meta: Meta::default(), correlation: None, key: 0 }
     }
 
     /// Who emits it. Default: nobody.
@@ -43,6 +46,24 @@ impl<'a, P: Payload> Emission<'a, P> {
     /// The event's identity. Default: one that no other event of any bus has.
     pub fn event_id(mut self, id: impl Into<Box<str>>) -> Self {
         self.meta.event_id = Some(id.into());
+        self
+    }
+
+    /// Which events it stays in order with, on lanes with several [workers](crate::Lane::workers): those of the same
+    /// key. Only a hash of it is kept. Default: none, which promises no order there.
+    ///
+    /// ```
+    /// use nervebus::{Bus, Lane, json};
+    ///
+    /// let bus = Bus::builder().lane(Lane::new("accounts").workers(4)).build()?;
+    /// bus.on("account.*").lane("accounts").handle(|event| println!("{}", event["balance"]))?;
+    /// for balance in [10, 20, 30] {
+    ///     bus.event("account.changed", json!({"balance": balance})).key("account-7").emit()?;
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn key(mut self, key: impl Hash) -> Self {
+        self.key = key::hash(&key);
         self
     }
 
@@ -75,7 +96,7 @@ impl<'a, P: Payload> Emission<'a, P> {
     }
 
     fn send(self, patience: Patience, waiter: Option<Arc<Waiter>>) -> Result<Receipt, EmitError<P>> {
-        let Self { bus, topic, payload, meta, correlation } = self;
+        let Self { bus, topic, payload, meta, correlation, key } = self;
         let Meta { event_id, source, timestamp } = &meta;
         let given = event_id.is_some() || source.is_some() || timestamp.is_some();
         let meta = given.then(|| Arc::new(meta));
@@ -84,6 +105,6 @@ impl<'a, P: Payload> Emission<'a, P> {
             Arc::new(Lineage { correlation: Some(correlation), ..inherited })
         });
         let extra = Extra { meta, lineage, waiter, system: false };
-        bus.engine().emit(topic, payload, How { patience, extra: Some(&extra) })
+        bus.engine().emit(topic, payload, How { patience, key, extra: Some(&extra) })
     }
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 /// How many machine words of an event's slot its payload may take: a value of up to 64 bytes with what belongs to it.
-const WORDS: usize = 12;
+const WORDS: usize = 11;
 
 /// What every [`payload_as`](crate::Event::payload_as) and JSON view of a payload falls back to.
 static NULL: Value = Value::Null;

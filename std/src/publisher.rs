@@ -1,10 +1,12 @@
 //! A handle that emits on one topic.
 
+use std::hash::Hash;
 use std::sync::Arc;
 
 use crate::bus::Bus;
 use crate::delivery::directory::{RouteCache, TopicState};
 use crate::delivery::emit::How;
+use crate::delivery::key;
 use crate::delivery::lane::Patience;
 use crate::error::EmitError;
 use crate::payload::Payload;
@@ -64,7 +66,21 @@ impl Publisher {
     /// That of [`Bus::emit`] without the lookup of the name: the route is checked for changes by one load.
     #[inline]
     pub fn emit<P: Payload>(&mut self, payload: P) -> Result<Receipt, EmitError<P>> {
-        self.send(payload, Patience::Policy)
+        self.send(payload, How::PLAIN)
+    }
+
+    /// Emits an event that stays in order with those of the same key; see [`Emission::key`](crate::Emission::key).
+    ///
+    /// # Errors
+    ///
+    /// As [`Bus::emit`].
+    ///
+    /// # Cost
+    ///
+    /// That of [`emit`](Self::emit), and hashing the key.
+    #[inline]
+    pub fn emit_keyed<P: Payload>(&mut self, key: impl Hash, payload: P) -> Result<Receipt, EmitError<P>> {
+        self.send(payload, How { key: key::hash(&key), ..How::PLAIN })
     }
 
     /// Emits without ever waiting; see [`Bus::try_emit`].
@@ -74,12 +90,12 @@ impl Publisher {
     /// As [`Bus::try_emit`].
     #[inline]
     pub fn try_emit<P: Payload>(&mut self, payload: P) -> Result<Receipt, EmitError<P>> {
-        self.send(payload, Patience::Never)
+        self.send(payload, How::with(Patience::Never))
     }
 
     #[inline]
-    fn send<P: Payload>(&mut self, payload: P, patience: Patience) -> Result<Receipt, EmitError<P>> {
+    fn send<P: Payload>(&mut self, payload: P, how: How<'_>) -> Result<Receipt, EmitError<P>> {
         let route = self.route.load();
-        self.bus.engine().emit_to(&self.topic, route, payload, How::with(patience))
+        self.bus.engine().emit_to(&self.topic, route, payload, how)
     }
 }

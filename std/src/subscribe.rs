@@ -76,6 +76,7 @@ impl<'a> Subscribe<'a> {
         let pattern =
             Pattern::new(self.pattern).map_err(|error| SubscribeError::InvalidPattern { rule: error.to_string() })?;
         let lane = self.find_lane()?;
+        let alone = self.bus.engine().queues.of(lane).len() == 1;
         let sampling = self.bus.timing().into();
         let name = self.name.unwrap_or_else(|| self.pattern.to_owned()).into();
         let (handler, policies) = (thunk(handler), self.policies.kept());
@@ -87,7 +88,7 @@ impl<'a> Subscribe<'a> {
             priority: self.priority,
             sampling,
             active: AtomicBool::new(true),
-            calls: Calls::default(),
+            calls: Calls::by(alone),
             timings: OnceLock::new(),
             policies,
             handler,
@@ -104,7 +105,7 @@ impl<'a> Subscribe<'a> {
         let found = queues.iter().find(|queue| *queue.name == **wanted).map(|queue| queue.id);
         found.ok_or_else(|| SubscribeError::UnknownLane {
             lane: wanted.clone(),
-            known: queues.iter().map(|queue| queue.name.to_string()).collect(),
+            known: queues.by_lane().filter_map(|lane| Some(lane.first()?.name.to_string())).collect(),
         })
     }
 }

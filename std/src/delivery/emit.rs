@@ -31,6 +31,8 @@ use crate::receipt::Receipt;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct How<'a> {
     pub(crate) patience: Patience,
+    /// Which events it stays in order with, as a hash; 0 for none.
+    pub(crate) key: u64,
     /// What the emitter adds to topic and payload, if anything.
     pub(crate) extra: Option<&'a Extra>,
 }
@@ -51,11 +53,17 @@ impl How<'static> {
 
     #[inline]
     pub(crate) const fn with(patience: Patience) -> Self {
-        Self { patience, extra: None }
+        Self { patience, key: 0, extra: None }
     }
 }
 
 impl How<'_> {
+    /// What chooses among the rings of a lane: the key, or the event's number if it has none.
+    #[inline]
+    pub(super) fn pick(&self, seq: u64) -> u64 {
+        if self.key == 0 { seq } else { self.key }
+    }
+
     fn waiter(&self) -> Option<&Arc<Waiter>> {
         self.extra?.waiter.as_ref()
     }
@@ -170,9 +178,9 @@ impl Engine {
                 return self.emit_here(pass, place, topic, route, payload);
             }
             if let Some((lane, handlers)) = route.only_lane()
-                && let Some(queue) = self.queue(lane)
+                && let Some(queue) = self.queues.pick(lane, how.pick(pass.number()))
             {
-                return self.emit_into(pass, place, topic, route.version(), queue, handlers, payload, how.patience);
+                return self.emit_into(pass, place, topic, route.version(), queue, handlers, payload, how);
             }
         }
         match self.emit_far(pass.number(), place, topic, route, Body::new(payload), how) {
@@ -253,7 +261,7 @@ impl Engine {
         queue: &Queue,
         handlers: usize,
         payload: P,
-        patience: Patience,
+        how: How<'_>,
     ) -> Result<Receipt, EmitError<P>> {
         let mut receipt = Receipt::new(self.bus, pass.number());
         let head = match self.head(pass.number(), false) {
@@ -265,9 +273,10 @@ impl Engine {
         };
         let mut envelope = Envelope::new(head, topic.id, version, Body::new(payload));
         envelope.expected = narrow(handlers);
+        envelope.head.key = how.key;
         envelope.head.emitted_at();
         receipt.routed = true;
-        match queue.push(envelope, patience_here(patience), place) {
+        match queue.push(envelope, patience_here(how.patience), place) {
             Pushed::Admitted => receipt.admitted = 1,
             Pushed::Dropped => receipt.dropped = 1,
             Pushed::Refused(refusal) => {
@@ -296,7 +305,7 @@ impl Engine {
         let cause = cause.map(OwnedEvent::as_event);
         let lineage = cause.and_then(|cause| cause.head.lineage.clone());
         let extra = Extra { lineage, system: true, ..Extra::default() };
-        let how = How { patience: Patience::Never, extra: Some(&extra) };
+        let how = How { extra: Some(&extra), ..How::with(Patience::Never) };
         let Ok(topic) = self.directory.topic(name) else {
             return count::add(&self.system_lost, 1);
         };

@@ -15,6 +15,7 @@ use crate::delivery::dead_letters::{DeadLetterStore, Obituary};
 use crate::delivery::directory::Directory;
 use crate::delivery::failure::{HandlerError, text_of};
 use crate::delivery::lane::Queue;
+use crate::delivery::lanes::Lanes;
 use crate::delivery::subscription::Subscription;
 use crate::delivery::timer::Timer;
 use crate::event::OwnedEvent;
@@ -72,8 +73,8 @@ pub(crate) struct Engine {
     /// Whether emits need nothing but handlers: no audit log.
     pub(crate) is_bare: bool,
     pub(crate) directory: Directory,
-    /// The lanes with a ring, by number; the first is the default one. `LaneId::INLINE` has none.
-    pub(crate) queues: Box<[Arc<Queue>]>,
+    /// The lanes with rings; the first is the default one. `LaneId::INLINE` has none.
+    pub(crate) queues: Lanes,
     /// A queue that gets every event whatever its topic: the audit log's.
     pub(crate) tap: Option<Arc<Queue>>,
     pub(crate) inline: InlineAccount,
@@ -101,10 +102,9 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// The queue of a lane; `None` for the inline lane.
-    #[inline]
+    /// The first queue of a lane; `None` for the inline lane.
     pub(crate) fn queue(&self, lane: LaneId) -> Option<&Arc<Queue>> {
-        self.queues.get(usize::from(lane.get()).checked_sub(1)?)
+        self.queues.pick(lane, 0)
     }
 
     /// The name of a lane, for people.

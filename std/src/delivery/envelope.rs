@@ -33,13 +33,15 @@ pub(crate) struct Head {
     pub(crate) hops: u32,
     /// Whether the bus emitted it itself.
     pub(crate) own: bool,
+    /// The hash of its key; 0 for none.
+    pub(crate) key: u64,
     pub(crate) lineage: Option<Arc<Lineage>>,
     pub(crate) meta: Option<Arc<Meta>>,
 }
 
 impl Head {
     pub(crate) const fn new(seq: u64) -> Self {
-        Self { seq, time: AtomicU64::new(0), cause: 0, hops: 0, own: false, lineage: None, meta: None }
+        Self { seq, time: AtomicU64::new(0), cause: 0, hops: 0, own: false, key: 0, lineage: None, meta: None }
     }
 
     /// When the event was emitted, in nanoseconds since the Unix epoch. The first to ask sets it: an emit that leaves
@@ -64,6 +66,7 @@ impl Clone for Head {
             cause: self.cause,
             hops: self.hops,
             own: self.own,
+            key: self.key,
             lineage: self.lineage.clone(),
             meta: self.meta.clone(),
         }
@@ -79,7 +82,7 @@ pub(crate) struct Envelope {
     pub(crate) expected: u32,
     /// The version of the topic's route it was emitted under.
     pub(crate) version: u64,
-    pub(crate) ticket: Option<Ticket>,
+    pub(crate) ticket: Option<Box<Ticket>>,
     pub(crate) body: Body,
 }
 
@@ -133,5 +136,15 @@ impl Held for Kept {
     fn view(&self) -> Event<'_> {
         let content: &dyn Content = self.body.content();
         Event { head: &self.head, content, topic: &self.topic, bus: self.bus }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_and_its_slot_fill_three_cache_lines() {
+        assert!(size_of::<Envelope>() <= 3 * 64 - size_of::<usize>(), "{}", size_of::<Envelope>());
     }
 }

@@ -82,7 +82,7 @@ impl Queue {
     pub(crate) fn new(id: LaneId, lane: Lane, clock: Clock) -> Result<Self, CapacityError> {
         Ok(Self {
             id,
-            ring: BoxedRing::with_capacity(lane.capacity)?,
+            ring: BoxedRing::with_capacity(lane.capacity.div_ceil(lane.workers.max(1)))?,
             name: lane.name.into(),
             overflow: lane.overflow,
             strategy: lane.wait,

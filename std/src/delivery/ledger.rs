@@ -1,6 +1,7 @@
 //! The ledger: every event and every delivery, and what became of it.
 
 use std::fmt;
+use std::sync::Arc;
 
 use nervebus_core::SubscriptionId;
 use serde::Serialize;
@@ -233,7 +234,7 @@ impl Engine {
     fn read_books(&self) -> Ledger {
         let subscriptions = self.directory.subscriptions();
         let lanes = std::iter::once(self.inline_account())
-            .chain(self.queues.iter().chain(&self.tap).map(|queue| queue_account(queue)))
+            .chain(self.queues.by_lane().chain(self.tap.iter().map(std::slice::from_ref)).map(lane_account))
             .collect();
         let [routed, unrouted, left] =
             [Exit::Routed, Exit::Unrouted, Exit::Refused].map(|exit| self.gate.left(exit as usize));
@@ -275,14 +276,21 @@ impl Engine {
     }
 }
 
-fn queue_account(queue: &Queue) -> LaneAccount {
-    let of = &queue.outcomes;
-    let [handled, failed, dropped, cancelled] = [&of.handled, &of.failed, &of.dropped, &of.cancelled].map(count::read);
-    let dropped_events = count::read(&queue.dropped_events);
-    let pending_events = queue.pending_events();
+/// The account of a lane: the sum over its rings.
+fn lane_account(queues: &[Arc<Queue>]) -> LaneAccount {
+    let sum = |of: fn(&Queue) -> u64| -> u64 { queues.iter().map(|queue| of(queue)).sum() };
+    let [handled, failed, dropped, cancelled] = [
+        sum(|queue| count::read(&queue.outcomes.handled)),
+        sum(|queue| count::read(&queue.outcomes.failed)),
+        sum(|queue| count::read(&queue.outcomes.dropped)),
+        sum(|queue| count::read(&queue.outcomes.cancelled)),
+    ];
+    let dropped_events = sum(|queue| count::read(&queue.dropped_events));
+    let pending_events = sum(Queue::pending_events);
     // What was taken back is read last but one: it must not be newer than what it is taken from.
-    let retracted = count::read(&queue.retracted);
-    let routed = queue.routed.sum(0).saturating_sub(retracted);
+    let retracted = sum(|queue| count::read(&queue.retracted));
+    let routed = sum(|queue| queue.routed.sum(0)).saturating_sub(retracted);
     let deliveries = Account { routed, handled, failed, dropped, cancelled, ..Account::default() }.settle();
-    LaneAccount { name: queue.name.to_string(), deliveries, pending_events, dropped_events }
+    let name = queues.first().map_or_else(String::new, |queue| queue.name.to_string());
+    LaneAccount { name, deliveries, pending_events, dropped_events }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use nervebus_core::Reason;
@@ -153,14 +153,17 @@ impl Engine {
 
     fn shutdown_report(&self) -> ShutdownReport {
         let ledger = self.ledger();
-        let queues = self.queues.iter().chain(&self.tap);
+        let queues = self.queues.by_lane().chain(self.tap.iter().map(std::slice::from_ref));
         let lanes: Vec<LaneReport> = queues
-            .map(|queue| LaneReport {
-                name: queue.name.to_string(),
-                handled: count::read(&queue.outcomes.handled),
-                failed: count::read(&queue.outcomes.failed),
-                left: count::read(&queue.left),
-                abandoned: self.is_busy(queue),
+            .map(|queues| {
+                let sum = |of: fn(&Queue) -> &AtomicU64| queues.iter().map(|queue| count::read(of(queue))).sum();
+                LaneReport {
+                    name: queues.first().map_or_else(String::new, |queue| queue.name.to_string()),
+                    handled: sum(|queue| &queue.outcomes.handled),
+                    failed: sum(|queue| &queue.outcomes.failed),
+                    left: sum(|queue| &queue.left),
+                    abandoned: queues.iter().any(|queue| self.is_busy(queue)),
+                }
             })
             .collect();
         let deliveries = ledger.deliveries();
@@ -168,7 +171,7 @@ impl Engine {
             drained: ledger.emitting == 0 && lanes.iter().all(|lane| lane.left == 0 && !lane.abandoned),
             handled: deliveries.handled,
             failed: deliveries.failed,
-            left: lanes.iter().take(self.queues.len()).map(|lane| lane.left).sum(),
+            left: lanes.iter().take(self.queues.by_lane().count()).map(|lane| lane.left).sum(),
             lanes,
             ledger,
         }

@@ -73,11 +73,11 @@ impl<'a> Handler<Event<'a>> for Subscription {
         let result = if self.sampling.applies_to(event.seq()) { self.call_timed(event) } else { (self.handler)(event) };
         match result {
             Ok(()) => {
-                self.calls.add(self.lane, Calls::HANDLED);
+                self.calls.add(Calls::HANDLED);
                 Ok(())
             }
             Err(error) => {
-                self.calls.add(self.lane, Calls::FAILED);
+                self.calls.add(Calls::FAILED);
                 Err(Failure::Failed(Arc::new(error)))
             }
         }
@@ -97,9 +97,11 @@ impl Subscription {
 /// How the calls of one handler ended.
 #[derive(Debug, Default)]
 pub(crate) struct Calls {
-    /// Those on a lane, whose one worker counts alone.
+    /// Whether one thread makes them all: the one worker of a lane.
+    alone: bool,
+    /// Those of that thread.
     here: [AtomicU64; 2],
-    /// Those on emitters' threads; there once the first of them has been.
+    /// Those of many threads; there once the first of them has been.
     everywhere: OnceLock<Box<Striped<2>>>,
 }
 
@@ -107,9 +109,14 @@ impl Calls {
     const HANDLED: usize = 0;
     const FAILED: usize = 1;
 
+    /// Counts calls that are made by one thread alone, or by many.
+    pub(crate) fn by(alone: bool) -> Self {
+        Self { alone, ..Self::default() }
+    }
+
     #[inline]
-    fn add(&self, lane: LaneId, which: usize) {
-        if lane.is_inline() {
+    fn add(&self, which: usize) {
+        if !self.alone {
             self.everywhere.get_or_init(Box::default).add(place(), which, 1);
         } else if let Some(counter) = self.here.get(which) {
             count::add_alone(counter, 1);

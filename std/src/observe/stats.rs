@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -44,6 +45,8 @@ pub struct Stats {
 pub struct LaneStats {
     /// Its name.
     pub name: String,
+    /// How many workers it has, each with a ring of its own.
+    pub workers: usize,
     /// Events it can hold.
     pub capacity: usize,
     /// Events waiting in the ring.
@@ -117,7 +120,7 @@ pub(crate) fn stats(engine: &Engine, audit: Option<(&Path, &AuditAccount)>) -> S
         topics: engine.directory.topics(),
         emitted: engine.emitted(),
         pending: engine.queues.iter().map(|queue| queue.pending_events()).sum(),
-        lanes: engine.queues.iter().map(|queue| lane(queue)).collect(),
+        lanes: engine.queues.by_lane().map(lane).collect(),
         subscriptions: subscriptions.iter().map(|subscription| row(engine, subscription)).collect(),
         dead_letters: dead_letters(DeadLetters { store: &engine.dead_letters, directory: &engine.directory }),
         audit: audit.zip(engine.tap.as_ref()).map(|((path, account), queue)| account.stats(path, queue)),
@@ -125,16 +128,20 @@ pub(crate) fn stats(engine: &Engine, audit: Option<(&Path, &AuditAccount)>) -> S
     }
 }
 
-fn lane(queue: &Queue) -> LaneStats {
+/// The sum over a lane's rings.
+fn lane(queues: &[Arc<Queue>]) -> LaneStats {
+    let size = |of: fn(&Queue) -> usize| queues.iter().map(|queue| of(queue)).sum();
+    let sum = |of: fn(&Queue) -> u64| queues.iter().map(|queue| of(queue)).sum();
     LaneStats {
-        name: queue.name.to_string(),
-        capacity: queue.ring.capacity(),
-        len: queue.ring.len(),
-        free_slots: queue.ring.free_slots(),
-        handled: count::read(&queue.outcomes.handled),
-        failed: count::read(&queue.outcomes.failed),
-        dropped: count::read(&queue.dropped_events),
-        pinned: queue.pinning.outcome(),
+        name: queues.first().map_or_else(String::new, |queue| queue.name.to_string()),
+        workers: queues.len(),
+        capacity: size(|queue| queue.ring.capacity()),
+        len: size(|queue| queue.ring.len()),
+        free_slots: size(|queue| queue.ring.free_slots()),
+        handled: sum(|queue| count::read(&queue.outcomes.handled)),
+        failed: sum(|queue| count::read(&queue.outcomes.failed)),
+        dropped: sum(|queue| count::read(&queue.dropped_events)),
+        pinned: queues.iter().filter_map(|queue| queue.pinning.outcome()).reduce(|all, one| all && one),
     }
 }
 

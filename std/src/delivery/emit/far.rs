@@ -34,7 +34,8 @@ impl Engine {
         }
         let queued = !route.is_all_inline();
         let patience = patience_here(how.patience);
-        let head = match self.may_emit(route, how, patience, queued).and_then(|()| self.far_head(seq, route, how)) {
+        let head = match self.may_emit(seq, route, how, patience, queued).and_then(|()| self.far_head(seq, route, how))
+        {
             Ok(head) => head,
             Err(refused) => return Err(Box::new((refused, body))),
         };
@@ -63,15 +64,15 @@ impl Engine {
         receipt: &mut Receipt,
         place: Place,
     ) -> Result<(), Returned> {
-        let mut lanes = route.lanes().peekable();
+        let (mut lanes, pick) = (route.lanes().peekable(), how.pick(envelope.head.seq));
         let mut rest = Some(envelope);
         while let Some((lane, entries)) = lanes.next() {
-            let (Some(queue), Some(mut next)) = (self.queue(lane), rest.take()) else { break };
+            let (Some(queue), Some(mut next)) = (self.queues.pick(lane, pick), rest.take()) else { break };
             if lanes.peek().is_some() {
                 rest = Some(next.share());
             }
             next.expected = narrow(entries.len());
-            next.ticket = how.waiter().map(|waiter| waiter.ticket(entries.len()));
+            next.ticket = how.waiter().map(|waiter| Box::new(waiter.ticket(entries.len())));
             let pushed =
                 if how.is_system() { queue.push_system(next, place) } else { queue.push(next, patience, place) };
             match pushed {
@@ -97,7 +98,14 @@ impl Engine {
     }
 
     /// Everything about lanes that can refuse an event before anybody has seen it.
-    fn may_emit(&self, route: &TopicRoute, how: How<'_>, patience: Patience, queued: bool) -> Result<(), Refused> {
+    fn may_emit(
+        &self,
+        seq: u64,
+        route: &TopicRoute,
+        how: How<'_>,
+        patience: Patience,
+        queued: bool,
+    ) -> Result<(), Refused> {
         if how.is_system() {
             return Ok(());
         }
@@ -120,7 +128,7 @@ impl Engine {
         let several = self.tap.is_some() || !route.inline().is_empty() || route.lanes().nth(1).is_some();
         if several {
             for (lane, _) in route.lanes() {
-                if let Some(queue) = self.queue(lane)
+                if let Some(queue) = self.queues.pick(lane, how.pick(seq))
                     && !queue.wait_for_room(patience)
                 {
                     return Err(Refused::Full(queue.name.to_string()));
@@ -146,6 +154,7 @@ impl Engine {
             Err(_) if how.is_system() => Head::new(seq),
             Err(refused) => return Err(refused),
         };
+        head.key = how.key;
         if let Some(extra) = how.extra {
             if extra.lineage.is_some() {
                 head.lineage.clone_from(&extra.lineage);

@@ -1,5 +1,6 @@
 //! What a user says about a lane.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 /// What happens to an event that finds its lane full.
@@ -121,15 +122,17 @@ impl Lane {
 
     /// How many threads handle the lane's events. Default: 1. Range: 1 to 64.
     ///
-    /// With one, all events of the lane stay in order. With several, events with the same key stay in order, and a
-    /// handler may be called by several threads at once, for different keys.
+    /// With one, all events of the lane stay in order. With several, events with the same
+    /// [key](crate::Emission::key) stay in order, and a handler may be called by several threads at once, for different
+    /// keys. Each worker has a ring of its own, an equal share of the [capacity](Self::capacity) rounded up: a key whose
+    /// worker is busy may find the lane full while others find room. Events without a key go to the workers in turn.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = workers;
         self
     }
 
     /// The name of the worker's thread, for debuggers and `top`. Default: `nervebus-` and the lane's name. Range: 1 to
-    /// 64 bytes of printable ASCII.
+    /// 64 bytes of printable ASCII. Of several workers, each has its number behind it: `-1`, `-2` and so on.
     ///
     /// The whole name is what [`Thread::name`](std::thread::Thread::name) says. Linux shows 15 bytes of it at most, and
     /// `nervebus-` are 9 of them: lanes whose names begin alike are told apart by names of their own.
@@ -169,8 +172,12 @@ impl Lane {
         self
     }
 
-    /// The name of the worker's thread.
-    pub(crate) fn name_of_thread(&self) -> String {
-        self.thread_name.clone().unwrap_or_else(|| format!("nervebus-{}", self.name))
+    /// The name of a worker's thread; the workers are counted from 0.
+    pub(crate) fn name_of_thread(&self, worker: usize) -> String {
+        let mut name = self.thread_name.clone().unwrap_or_else(|| format!("nervebus-{}", self.name));
+        if self.workers > 1 {
+            let _ = write!(name, "-{}", worker + 1);
+        }
+        name
     }
 }
