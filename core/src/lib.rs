@@ -14,8 +14,8 @@
 //! | [`DeadLetterQueue`](dead_letter::DeadLetterQueue) | what failed, bounded, every overwrite counted |
 //! | [`StaticBus`](bus::StaticBus) | all of these as one bus in a `static` |
 //! | [`Gate`](gate::Gate), [`Waiter`](wait::Waiter) | counting who is inside, and waking who sleeps |
-//! | [`Breaker`](breaker::Breaker) | refusing calls of what fails, until a probe says that it works again |
-//! | [`lease`](lease::lease()) | a value that a watchdog can take over from a worker whose call does not end |
+//! | `Breaker` | refusing calls of what fails, until a probe says that it works again |
+//! | `lease` | a value that a watchdog can take over from a worker whose call does not end |
 //! | [`Inline`](inline::Inline) | a small value of any type, in place behind a trait object |
 //!
 //! # Features
@@ -27,7 +27,7 @@
 //!   It must be told how they do it instead; what it offers is in its documentation.
 //! - `critical-section`: the former, with interrupts turned off for the moment, by way of the crate of that name.
 //!
-//! [`gate`], [`breaker`] and [`lease`](mod@lease) count or keep times in 64-bit atomics: they are there on targets that have these, and with
+//! `gate`, `breaker` and `lease` count or keep times in 64-bit atomics: they are there on targets that have these, and with
 //! `critical-section` on every target.
 //!
 //! # Examples

@@ -58,7 +58,7 @@ fn of_several_failures_one_opens_it() {
 /// Would catch: more than one opening when there are failures beyond the limit, and a wait that is too short.
 #[test]
 fn failures_beyond_the_limit_are_of_an_earlier_generation() {
-    explore("breaker: 3 failures, 1 opens, then an admit", Some(3), || {
+    explore("breaker: 2 failures, 1 opens, and an admit", Some(3), || {
         let breaker = breaker(Trip::Consecutive(1));
         let permits = [(); 2].map(|()| breaker.admit(0).unwrap());
         let [one, other] = permits.map(|permit| record(&breaker, permit, false, 50));
