@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The one test command that the README gives to a newcomer, to the letter.
+# The one test command that the README gives to a newcomer, to the letter; then what is behind a feature.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -12,3 +12,5 @@ if ! grep --quiet --extended-regexp "(^|[\`\$ ])$test_command(\`|[[:space:]]+#|$
 fi
 echo "\$ $test_command"
 $test_command
+
+cargo test --package nervebus --features affinity --test lane

@@ -420,7 +420,7 @@ fn more_spinning_workers_than_cores_are_slow_but_get_everything_done() {
     let lane = |n: usize| Lane::new(format!("lane{n}")).capacity(16).wait(WaitStrategy::Spin);
     let bus = (0..=cores).fold(Bus::builder(), |builder, n| builder.lane(lane(n))).build().unwrap();
     for n in 0..=cores {
-        bus.on("t").lane(&format!("lane{n}")).handle(|_| ()).unwrap();
+        bus.on("t").lane(format!("lane{n}")).handle(|_| ()).unwrap();
     }
     (0..200).for_each(|_| assert!(bus.emit_and_wait("t", ()).unwrap().all_handled()));
     let end = bus.shutdown(GUARD);

@@ -30,19 +30,19 @@ pub enum Overflow {
 pub enum WaitStrategy {
     /// Never sleeps.
     ///
-    /// Costs a whole core for as long as the bus lives, idle or not. Gives the lowest latency, what it takes a cache
-    /// line to go from core to core; and emitters never pay for waking the worker. Every few microseconds the worker
-    /// offers its core to other threads, which costs it nothing while no other thread wants it.
+    /// Costs a whole core for as long as the bus lives, idle or not. Gives the lowest latency, about what it takes a
+    /// cache line to go from core to core; and emitters never pay for waking the worker. Every 64 looks the worker
+    /// offers its core to other threads, which delays it only if one of them wants it.
     ///
-    /// For a lane with a core to spare, best one it is pinned to. On a machine with fewer cores than threads that spin
-    /// everything is lost: whoever has work waits for those who have none, and an event takes longer than with any of
-    /// the others.
+    /// For a lane with a core to spare. With fewer cores than threads that spin, what was to be gained is lost: workers
+    /// that have nothing to do take turns with the one that has, an event waits for those turns, and the rest of the
+    /// machine gets what they leave.
     Spin,
     /// Looks again for some microseconds, then sleeps.
     ///
     /// Costs next to nothing on an idle bus. An event that comes soon after another is seen as fast as by
-    /// [`Spin`](Self::Spin); the first after a pause is seen when the system has woken the thread, which takes some
-    /// to some tens of microseconds, and its emitter pays for the call that wakes.
+    /// [`Spin`](Self::Spin); the first after a pause is seen when the system has woken the thread, which takes several
+    /// to some tens of microseconds, and its emitter pays for the call that wakes: some microseconds.
     #[default]
     SpinThenPark,
     /// Sleeps at once.
