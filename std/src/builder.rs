@@ -9,11 +9,13 @@ use nervebus_core::gate::Gate;
 
 use crate::admission::name::NameRule;
 use crate::bus::{Audit, Bus};
+use crate::context;
 use crate::delivery::count::Apart;
 use crate::delivery::dead_letters::DeadLetterStore;
 use crate::delivery::directory::{Directory, Limits};
 use crate::delivery::engine::{AUDIT_ERROR, Engine, HANDLER_ERROR, InlineAccount};
 use crate::delivery::lane::{Lane, Overflow, Queue};
+use crate::delivery::timer::{self, Timer};
 use crate::delivery::timing::Timing;
 use crate::delivery::worker;
 use crate::error::BuildError;
@@ -35,6 +37,9 @@ const MAX_WAIT: Duration = Duration::from_secs(60 * 60 * 24);
 
 /// Names that a lane cannot have, because the bus uses them.
 const RESERVED: [&str; 2] = ["inline", "audit"];
+
+/// The lane of the timer's thread: one that no handler can be on.
+const TIMER: LaneId = LaneId::new(u16::MAX - 1);
 
 /// Describes a bus to be built; see [`Bus::builder`].
 #[derive(Debug)]
@@ -177,6 +182,7 @@ impl Builder {
             // Nobody will wait for a thread that never ran.
             let unstarted = engine.queues.iter().chain(&engine.tap).filter(|queue| !queue.bed.how().is_named());
             unstarted.for_each(|queue| queue.ended.open());
+            engine.timer.ended.open();
             return Err(error);
         }
         Ok(bus)
@@ -204,6 +210,7 @@ impl Builder {
             max_depth: self.max_depth,
             wait_limit: self.wait_limit,
             clock: self.clock.clone(),
+            timer: Arc::new(Timer::new(self.clock.clone(), timer::CAPACITY)),
             started: self.clock.now(),
             draining: AtomicBool::new(false),
         })
@@ -277,16 +284,27 @@ fn queue(id: LaneId, lane: &Lane, clock: &Clock) -> Result<Arc<Queue>, BuildErro
     Queue::new(id, lane.clone(), clock.clone()).map(Arc::new).map_err(out_of_range)
 }
 
-/// Starts the workers and the writer of the audit log.
+/// Starts the workers, the writer of the audit log and, last, the timer.
 fn start_threads(engine: &Arc<Engine>, writer: Option<AuditWriter>) -> Result<(), BuildError> {
     for queue in &engine.queues {
         let (engine, own) = (Arc::clone(engine), Arc::clone(queue));
         start(queue, move || worker::run(&engine, &own))?;
     }
-    match writer {
-        Some(writer) => start(&Arc::clone(&writer.queue), move || writer.run()),
-        None => Ok(()),
+    if let Some(writer) = writer {
+        start(&Arc::clone(&writer.queue), move || writer.run())?;
     }
+    start_timer(engine)
+}
+
+/// Starts the thread that runs what waits for its moment. It counts as a worker, so that no job waits for a lane.
+fn start_timer(engine: &Arc<Engine>) -> Result<(), BuildError> {
+    let (timer, owner, bus) = (Arc::clone(&engine.timer), Arc::downgrade(engine), engine.bus);
+    let body = move || {
+        context::become_worker(bus, TIMER);
+        timer::run(&timer, &owner);
+    };
+    let started = threads::spawn("nervebus-timer".into(), body);
+    started.map(drop).map_err(|error| BuildError::Thread { lane: "timer".into(), error })
 }
 
 /// Starts a queue's thread and tells the queue whom to wake.

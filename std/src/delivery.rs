@@ -17,5 +17,6 @@ pub(crate) mod room;
 pub(crate) mod shutdown;
 pub(crate) mod spill;
 pub(crate) mod subscription;
+pub(crate) mod timer;
 pub(crate) mod timing;
 pub(crate) mod worker;

@@ -27,6 +27,7 @@ const SPINES: &[&[&str]] = &[
         "delivery/subscription",
         "delivery/dead_letters",
         "delivery/directory",
+        "delivery/timer",
         "delivery/deliver",
         "delivery/engine",
         "delivery/ledger",

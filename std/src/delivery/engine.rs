@@ -16,6 +16,7 @@ use crate::delivery::envelope::Envelope;
 use crate::delivery::failure::{HandlerError, text_of};
 use crate::delivery::lane::Queue;
 use crate::delivery::subscription::Subscription;
+use crate::delivery::timer::Timer;
 use crate::event::OwnedEvent;
 use crate::platform::clock::Clock;
 
@@ -69,6 +70,8 @@ pub(crate) struct Engine {
     pub(crate) wait_limit: Duration,
     /// What every wait is measured by.
     pub(crate) clock: Clock,
+    /// Jobs that wait for their moment; its thread runs them.
+    pub(crate) timer: Arc<Timer<Self>>,
     /// The clock's moment at which the bus was built.
     pub(crate) started: u64,
     /// Whether a handler has shut the bus down, and a thread was started for that.

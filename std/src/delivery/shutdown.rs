@@ -12,6 +12,7 @@ use crate::context;
 use crate::delivery::count;
 use crate::delivery::dead_letters::Obituary;
 use crate::delivery::engine::Engine;
+use crate::delivery::failure::drop_quietly;
 use crate::delivery::lane::Queue;
 use crate::delivery::ledger::Ledger;
 use crate::event::OwnedEvent;
@@ -82,6 +83,7 @@ impl Engine {
             if threads::spawn("nervebus-shutdown".into(), move || engine.drain(deadline)).is_err() {
                 // Without a thread, nobody waits; the workers still drain what they have, and end.
                 self.queues.iter().chain(&self.tap).for_each(|queue| queue.close());
+                self.timer.close().into_iter().for_each(drop_quietly);
             }
         }
         self.shutdown_report()
@@ -102,6 +104,8 @@ impl Engine {
         }
         self.queues.iter().for_each(|queue| queue.close());
         self.queues.iter().for_each(|queue| self.end(queue, handlers_end));
+        self.timer.close().into_iter().for_each(drop_quietly);
+        self.timer.ended.wait_until(&self.clock, end);
         if let Some(tap) = &self.tap {
             tap.close();
             self.end(tap, end);

@@ -91,7 +91,6 @@ impl Clock {
     }
 
     /// Parks this thread until it is unparked or `moment` has come; without one, until it is unparked. May return early.
-    #[allow(dead_code, reason = "the timer is not there yet")]
     pub(crate) fn park_until(&self, moment: Option<u64>) {
         match (self, moment) {
             (_, None) => thread::park(),

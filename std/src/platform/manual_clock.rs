@@ -95,8 +95,8 @@ impl ManualClock {
     pub fn advance(&self, by: Duration) {
         let mut state = self.lock();
         state.now = state.now.saturating_add(nanos(by));
-        // They look at the clock by themselves; who is not yet asleep will not fall asleep.
-        state.parked.iter().for_each(Thread::unpark);
+        // Who is not asleep yet will not fall asleep; whoever waits for more takes note of itself again.
+        state.parked.drain(..).for_each(|thread| thread.unpark());
     }
 
     /// How far the clock has been moved since its start.
@@ -133,6 +133,12 @@ impl ManualClock {
         let state = self.lock();
         let (wall, at) = state.wall;
         wall.saturating_add(state.now - at)
+    }
+
+    /// How many threads have looked at the clock since it was last moved, and sleep until a later moment.
+    #[cfg(test)]
+    pub(crate) fn parked(&self) -> usize {
+        self.lock().parked.len()
     }
 
     pub(crate) fn count_in(&self) {

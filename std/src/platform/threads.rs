@@ -36,6 +36,11 @@ impl Park {
         let _ = self.sleeper.set(thread.clone());
     }
 
+    /// Names this thread as the one that sleeps.
+    pub(crate) fn is_this_thread(&self) {
+        self.is_done_by(&thread::current());
+    }
+
     /// Whether the thread that sleeps has been named.
     pub(crate) fn is_named(&self) -> bool {
         self.sleeper.get().is_some()
