@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, fs, process, thread};
 
-use nervebus::{AuditLog, Bus, Event, Lane, Overflow, Publisher, Timing};
+use nervebus::{AuditLog, Bus, Event, Lane, Overflow, Publisher, Timing, WaitStrategy};
 use serde_json::Value;
 
 use crate::inline::{InlineBus, Order, Sum};
@@ -135,7 +135,7 @@ pub trait Waiting: Send {
     /// The member's name in the output.
     const NAME: &'static str;
 
-    /// Makes a lane wait so; `None` where lanes cannot, and then there is no such member.
+    /// Makes a lane wait so; `None` leaves the member out.
     const LANE: Option<fn(Lane) -> Lane>;
 }
 
@@ -154,8 +154,7 @@ pub struct Spinning;
 
 impl Waiting for Spinning {
     const NAME: &'static str = "nervebus/spinning";
-    // To be set once a lane can be told: `Some(|lane| lane.…)`. This line is all that the benches need.
-    const LANE: Option<fn(Lane) -> Lane> = None;
+    const LANE: Option<fn(Lane) -> Lane> = Some(|lane| lane.wait(WaitStrategy::Spin));
 }
 
 /// Asleep at once.
@@ -164,8 +163,7 @@ pub struct Parking;
 
 impl Waiting for Parking {
     const NAME: &'static str = "nervebus/parking";
-    // To be set once a lane can be told: `Some(|lane| lane.…)`. This line is all that the benches need.
-    const LANE: Option<fn(Lane) -> Lane> = None;
+    const LANE: Option<fn(Lane) -> Lane> = Some(|lane| lane.wait(WaitStrategy::Park));
 }
 
 /// A lane of this name that waits like `W`; as lanes do by themselves where they cannot be told.

@@ -13,10 +13,12 @@
 use core::fmt;
 use core::marker::PhantomData;
 
+use self::claim::{Claimed, Refusal};
 use self::shape::{FULL, HOLE};
 use crate::sync::{AtomicBool, AtomicUsize, Ordering, const_array, const_fn, look_again, spin_loop};
 
 mod batch;
+mod claim;
 mod error;
 mod inspect;
 mod shape;
@@ -187,6 +189,51 @@ impl<T, S: Storage<T>> Ring<T, S> {
     /// No allocation; one compare-exchange and one store. Non-blocking: it retries only after another push succeeded.
     #[inline]
     pub fn try_push(&self, value: T) -> Result<(), PushError<T>> {
+        match self.claim() {
+            Ok(claimed) => {
+                claimed.fill(|| value);
+                Ok(())
+            }
+            Err(refusal) => Err(refusal.with(value)),
+        }
+    }
+
+    /// Makes a value in its slot, if there is room: a large one is then not moved there.
+    ///
+    /// The slot is claimed before `make` runs. Until it returns, consumers find the ring empty at that place, and
+    /// producers may find it full: it should be short. A `make` that panics leaves a hole that consumers step over.
+    ///
+    /// # Errors
+    ///
+    /// [`PushError::Full`] or [`PushError::Closed`], with `make`, which has not run.
+    ///
+    /// # Cost
+    ///
+    /// That of [`try_push`](Self::try_push).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use nervebus_core::ring::StaticRing;
+    ///
+    /// let ring: StaticRing<[u64; 16], 4> = StaticRing::new();
+    /// assert!(ring.try_push_with(|| [7; 16]).is_ok());
+    /// assert_eq!(ring.pop(), Ok([7; 16]));
+    /// ```
+    #[inline]
+    pub fn try_push_with<F: FnOnce() -> T>(&self, make: F) -> Result<(), PushError<F>> {
+        match self.claim() {
+            Ok(claimed) => {
+                claimed.fill(make);
+                Ok(())
+            }
+            Err(refusal) => Err(refusal.with(make)),
+        }
+    }
+
+    /// Claims the slot at the tail for this thread alone.
+    #[inline(always)]
+    fn claim(&self) -> Result<Claimed<'_, T>, Refusal> {
         let shape = self.shape();
         let mut tail = self.tail.0.load(Ordering::Relaxed);
         loop {
@@ -196,23 +243,15 @@ impl<T, S: Storage<T>> Ring<T, S> {
             let stamp = slot.stamp.load(Ordering::Acquire);
             if stamp != free {
                 match self.why_not_free(tail, stamp) {
-                    Obstacle::Closed => return Err(PushError::Closed(value)),
-                    Obstacle::Full => return Err(PushError::Full(value)),
+                    Obstacle::Closed => return Err(Refusal::Closed),
+                    Obstacle::Full => return Err(Refusal::Full),
                     Obstacle::Stale(now) => tail = now,
                 }
                 continue;
             }
             // AcqRel pairs with the read-modify-write in `has_arrivals`, not with the slot: see there.
             match self.tail.0.compare_exchange_weak(tail, shape.next(tail), Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => {
-                    // SAFETY: this thread alone holds the slot: its stamp said 'waiting for this lap', only one
-                    // compare-exchange moves the tail from this position, and no consumer touches the slot until the
-                    // store below says FULL.
-                    unsafe { slot.write(value) };
-                    // Release pairs with the Acquire load in `pop`: it sees the value written above.
-                    slot.stamp.store(free | FULL, Ordering::Release);
-                    return Ok(());
-                }
+                Ok(_) => return Ok(Claimed { slot, free }),
                 Err(now) => tail = now,
             }
         }

@@ -25,6 +25,20 @@ impl<T> Slot<T> {
         }
     }
 
+    /// Makes a value in the slot.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else uses the slot's value meanwhile. What was there is not dropped.
+    #[inline(always)]
+    pub(crate) unsafe fn write_with(&self, make: impl FnOnce() -> T) {
+        self.value.with_mut(|place| {
+            // SAFETY: nobody else uses the value meanwhile, says the caller.
+            let place = unsafe { &mut *place };
+            place.write(make());
+        });
+    }
+
     /// Puts a value in.
     ///
     /// # Safety

@@ -5,7 +5,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
-use nervebus_core::ring::{BatchError, BoxedRing, CapacityError, MAX_CAPACITY, PopError, PushError};
+use nervebus_core::ring::{BatchError, BoxedRing, CapacityError, MAX_CAPACITY, PopError, PushError, StaticRing};
 
 mod batch;
 mod inspect;
@@ -106,4 +106,29 @@ fn a_value_whose_drop_panics_does_not_keep_the_others_from_being_dropped() {
     assert!((0..4).all(|_| ring.try_push(Fragile(Rc::clone(&drops))).is_ok()));
     assert!(panics(|| drop(ring)));
     assert_eq!(drops.get(), 4);
+}
+
+#[test]
+fn a_value_that_is_made_in_its_slot_arrives_like_any_other() {
+    let ring: StaticRing<String, 2> = StaticRing::new();
+    assert!(ring.try_push_with(|| "a".to_owned()).is_ok());
+    assert!(ring.try_push("b".to_owned()).is_ok());
+    let Err(PushError::Full(make)) = ring.try_push_with(|| "c".to_owned()) else { panic!("there was room") };
+    assert_eq!((ring.pop(), make()), (Ok("a".to_owned()), "c".to_owned()));
+    ring.close();
+    assert!(ring.try_push_with(|| "d".to_owned()).is_err_and(|error| error.is_closed()));
+    assert_eq!(ring.pop(), Ok("b".to_owned()));
+    assert_eq!(ring.pop(), Err(PopError::Closed));
+}
+
+#[test]
+fn a_value_whose_making_panics_leaves_a_hole_that_nobody_falls_into() {
+    let ring: StaticRing<u32, 4> = StaticRing::new();
+    for round in 0..10 {
+        ring.try_push(round).unwrap();
+        let panicked = catch_unwind(AssertUnwindSafe(|| ring.try_push_with(|| panic!("no value"))));
+        assert!(panicked.is_err());
+        ring.try_push(round + 100).unwrap();
+        assert_eq!((ring.pop(), ring.pop(), ring.pop()), (Ok(round), Ok(round + 100), Err(PopError::Empty)));
+    }
 }

@@ -271,12 +271,17 @@ impl Engine {
                 return Err(refused.with(payload));
             }
         };
-        let mut envelope = Envelope::new(head, topic.id, version, Body::new(payload));
-        envelope.expected = narrow(handlers);
-        envelope.head.key = how.key;
-        envelope.head.emitted_at();
+        // Before the slot is claimed, which should not wait for it.
+        head.emitted_at();
+        let expected = narrow(handlers);
+        let make = || {
+            let mut envelope = Envelope::new(head, topic.id, version, Body::new(payload));
+            envelope.expected = expected;
+            envelope.head.key = how.key;
+            envelope
+        };
         receipt.routed = true;
-        match queue.push(envelope, patience_here(how.patience), place) {
+        match queue.push_with(expected, make, patience_here(how.patience), place) {
             Pushed::Admitted => receipt.admitted = 1,
             Pushed::Dropped => receipt.dropped = 1,
             Pushed::Refused(refusal) => {

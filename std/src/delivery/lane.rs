@@ -103,16 +103,27 @@ impl Queue {
     }
 
     /// Puts an event in by the lane's policy.
-    #[inline]
     pub(crate) fn push(&self, envelope: Envelope, patience: Patience, place: Place) -> Pushed {
-        self.routed.add(place, 0, envelope.expected.into());
-        match self.ring.try_push(envelope) {
+        self.push_with(envelope.expected, || envelope, patience, place)
+    }
+
+    /// Puts an event in by the lane's policy; it is made in its slot, for so many handlers.
+    #[inline]
+    pub(crate) fn push_with(
+        &self,
+        expected: u32,
+        make: impl FnOnce() -> Envelope,
+        patience: Patience,
+        place: Place,
+    ) -> Pushed {
+        self.routed.add(place, 0, expected.into());
+        match self.ring.try_push_with(make) {
             Ok(()) => {
                 self.bed.wake();
                 Pushed::Admitted
             }
-            Err(PushError::Full(envelope)) => self.push_full(envelope, patience),
-            Err(PushError::Closed(envelope)) => self.refuse(envelope, true),
+            Err(PushError::Full(make)) => self.push_full(make(), patience),
+            Err(PushError::Closed(make)) => self.refuse(make(), true),
         }
     }
 
