@@ -212,13 +212,11 @@ impl Engine {
             leave(pass, place, Exit::Unrouted);
             return Ok(receipt);
         }
-        let head = match self.head(pass.number(), true) {
-            Ok(head) => head,
-            Err(refused) => {
-                leave(pass, place, Exit::Refused);
-                return Err(refused.with(payload));
-            }
-        };
+        let mut head = Head::new(pass.number());
+        if let Err(refused) = self.inherit(&mut head, true) {
+            leave(pass, place, Exit::Refused);
+            return Err(refused.with(payload));
+        }
         let cargo = Cargo::new(payload);
         self.inline.add(place, Inline::ROUTED, entries.len());
         let delivered = deliver(entries, &Event { head: &head, content: &cargo, topic: &topic.name, bus: self.bus });
@@ -264,13 +262,11 @@ impl Engine {
         how: How<'_>,
     ) -> Result<Receipt, EmitError<P>> {
         let mut receipt = Receipt::new(self.bus, pass.number());
-        let head = match self.head(pass.number(), false) {
-            Ok(head) => head,
-            Err(refused) => {
-                leave(pass, place, Exit::Refused);
-                return Err(refused.with(payload));
-            }
-        };
+        let mut head = Head::new(pass.number());
+        if let Err(refused) = self.inherit(&mut head, false) {
+            leave(pass, place, Exit::Refused);
+            return Err(refused.with(payload));
+        }
         // Before the slot is claimed, which should not wait for it.
         head.emitted_at();
         let expected = narrow(handlers);
@@ -324,26 +320,28 @@ impl Engine {
         }
     }
 
-    /// What an event of this thread begins with: its number, its cause, and what it inherits.
+    /// Gives an event of this thread what it has from the one that the thread is handling: cause, chain, lineage.
+    ///
+    /// In place: a head that is returned is copied before its parts have left the store buffer, which costs more than the
+    /// handler's call.
     #[inline(always)]
-    pub(super) fn head(&self, seq: u64, inline: bool) -> Result<Head, Refused> {
+    pub(super) fn inherit(&self, head: &mut Head, inline: bool) -> Result<(), Refused> {
         let handled = context::handled();
-        if handled.depth == 0 { Ok(Head::new(seq)) } else { self.descendant(seq, handled, inline) }
+        if handled.depth == 0 { Ok(()) } else { self.descend(head, handled, inline) }
     }
 
-    /// What an event begins with that a handler emits.
     #[inline(never)]
-    fn descendant(&self, seq: u64, from: context::Handled, inline: bool) -> Result<Head, Refused> {
+    fn descend(&self, head: &mut Head, from: context::Handled, inline: bool) -> Result<(), Refused> {
         if inline && from.depth >= self.max_depth {
             return Err(Refused::TooDeep(self.max_depth));
         }
         if from.hops >= self.max_chain {
             return Err(Refused::LoopDetected(self.max_chain));
         }
-        let cause = if from.bus == self.bus { from.seq } else { 0 };
-        let mut head = Head::new(seq);
-        (head.cause, head.hops, head.lineage) = (cause, from.hops + 1, context::lineage());
-        Ok(head)
+        head.cause = if from.bus == self.bus { from.seq } else { 0 };
+        head.hops = from.hops + 1;
+        head.lineage = context::lineage();
+        Ok(())
     }
 }
 

@@ -148,12 +148,12 @@ impl Engine {
     }
 
     fn far_head(&self, seq: u64, route: &TopicRoute, how: How<'_>) -> Result<Head, Refused> {
-        let mut head = match self.head(seq, !route.inline().is_empty()) {
-            Ok(head) => head,
+        let mut head = Head::new(seq);
+        match self.inherit(&mut head, !route.inline().is_empty()) {
             // Nothing refuses a record of the bus's own; it makes no further record, so no chain of them goes on.
-            Err(_) if how.is_system() => Head::new(seq),
-            Err(refused) => return Err(refused),
-        };
+            Err(refused) if !how.is_system() => return Err(refused),
+            _ => {}
+        }
         head.key = how.key;
         if let Some(extra) = how.extra {
             if extra.lineage.is_some() {
