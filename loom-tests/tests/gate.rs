@@ -110,3 +110,21 @@ fn the_books_never_show_more_exits_than_entries() {
         assert_eq!(gate.entered(), gate.left(0));
     });
 }
+
+/// Would catch: somebody who is turned away and counted before his coming is, and so stands in for somebody inside.
+#[test]
+fn who_is_turned_away_does_not_stand_in_for_who_is_inside() {
+    explore("gate: 1 inside, 1 turned away, close", None, || {
+        let gate: Arc<Gate<1, 1>> = Arc::new(Gate::new());
+        let inside = gate.enter(0).unwrap();
+        gate.close();
+        let late = {
+            let gate = gate.clone();
+            loom::thread::spawn(move || assert!(gate.enter(0).is_none()))
+        };
+        assert!(!gate.is_quiet(), "one is still inside");
+        late.join().unwrap();
+        inside.leave(0);
+        assert!(gate.is_quiet());
+    });
+}
