@@ -13,7 +13,9 @@ use crate::bus::{Audit, Bus};
 use crate::context;
 use crate::delivery::dead_letters::DeadLetterStore;
 use crate::delivery::directory::{Directory, Limits};
-use crate::delivery::engine::{AUDIT_ERROR, Engine, HANDLER_ERROR, InlineAccount};
+use crate::delivery::engine::{
+    AUDIT_ERROR, Engine, HANDLER_ERROR, HANDLER_TIMEOUT, InlineAccount, LANE_RECOVERED, LANE_UNHEALTHY,
+};
 use crate::delivery::lane::{Lane, Overflow, Queue};
 use crate::delivery::timer::{self, Timer};
 use crate::delivery::timing::Timing;
@@ -23,6 +25,7 @@ use crate::platform::clock::Clock;
 use crate::platform::manual_clock::ManualClock;
 use crate::platform::storage::{AppendFile, Disk, Storage};
 use crate::platform::{affinity, random, threads};
+use crate::range::{TIMEOUTS, nanos};
 use crate::records::audit::{AuditAccount, AuditLog};
 use crate::records::audit_writer::AuditWriter;
 use crate::records::dead_letter_log::DeadLetterLog;
@@ -39,6 +42,7 @@ const MAX_CHAIN: u64 = 1_000_000;
 const MAX_WAIT: Duration = Duration::from_secs(60 * 60 * 24);
 
 const MAX_WORKERS: u64 = 64;
+const MAX_ABANDONED: u64 = 1024;
 const MAX_THREAD_NAME: usize = 64;
 
 /// Names that a lane cannot have, because the bus uses them.
@@ -62,6 +66,8 @@ pub struct Builder {
     max_depth: u32,
     max_chain: u32,
     wait_limit: Duration,
+    handler_timeout: Option<Duration>,
+    max_abandoned: usize,
     clock: Clock,
     storage: Arc<dyn Storage>,
 }
@@ -80,6 +86,8 @@ impl Builder {
             max_depth: 16,
             max_chain: 10_000,
             wait_limit: Duration::from_secs(30),
+            handler_timeout: None,
+            max_abandoned: 8,
             clock: Clock::machine(),
             storage: Arc::new(Disk),
         }
@@ -162,6 +170,26 @@ impl Builder {
         self
     }
 
+    /// How long a call of a handler may take that does not say so itself; see
+    /// [`Subscribe::timeout`](crate::Subscribe::timeout). It does not apply to inline handlers, which run on the emitter's
+    /// thread. Default: `None`, as long as it likes. Range: 1 ms to a day.
+    pub fn handler_timeout(mut self, limit: Option<Duration>) -> Self {
+        self.handler_timeout = limit;
+        self
+    }
+
+    /// How many threads each lane may leave to handlers that have not returned in time. Default: 8. Range: 0 to 1,024.
+    ///
+    /// With one more, the lane has no worker until one of them returns: it is unhealthy
+    /// ([`LaneStats::healthy`](crate::LaneStats::healthy)), a `system.lane_unhealthy` event says so, and what it is given
+    /// waits in its ring. When that is full its overflow policy applies, except that emitters do not wait for it: they
+    /// are refused. When a handler returns, its thread serves the lane, and a `system.lane_recovered` event says so. The
+    /// same holds when the system has no room for another thread; then it is asked again every 100 ms.
+    pub fn max_abandoned(mut self, limit: usize) -> Self {
+        self.max_abandoned = limit;
+        self
+    }
+
     /// Puts the bus on a clock that is moved by hand, for tests. Default: the machine's clocks.
     pub fn clock(mut self, clock: &ManualClock) -> Self {
         self.clock = Clock::Manual(clock.clone());
@@ -234,7 +262,10 @@ impl Builder {
             bus: random::bits() | 1,
             gate: Gate::new(),
             is_bare: tap.is_none(),
-            directory: Directory::new(self.limits, &[HANDLER_ERROR, AUDIT_ERROR]),
+            directory: Directory::new(
+                self.limits,
+                &[HANDLER_ERROR, AUDIT_ERROR, HANDLER_TIMEOUT, LANE_UNHEALTHY, LANE_RECOVERED],
+            ),
             queues,
             tap,
             inline: InlineAccount::default(),
@@ -245,6 +276,8 @@ impl Builder {
             max_depth: self.max_depth,
             max_chain: self.max_chain,
             wait_limit: self.wait_limit,
+            handler_timeout: self.handler_timeout.map(nanos),
+            max_abandoned: self.max_abandoned,
             clock: self.clock.clone(),
             timer: Arc::new(Timer::new(self.clock.clone(), timer::CAPACITY)),
             started: self.clock.now(),
@@ -288,6 +321,11 @@ impl Builder {
         in_range("max_chain", self.max_chain.into(), 1, MAX_CHAIN)?;
         in_range("lanes", self.lanes.len() as u64 + 1, 1, MAX_LANES)?;
         wait_in_range("wait_limit", self.wait_limit)?;
+        if let Some(limit) = self.handler_timeout {
+            let (min, max) = (nanos(*TIMEOUTS.start()), nanos(*TIMEOUTS.end()));
+            in_range("handler_timeout in nanoseconds", nanos(limit), min, max)?;
+        }
+        in_range("max_abandoned", self.max_abandoned as u64, 0, MAX_ABANDONED)?;
         let mut names = Vec::new();
         for lane in self.lanes() {
             check_name(&lane.name)?;

@@ -33,13 +33,15 @@ pub(crate) struct Head {
     pub(crate) hops: u32,
     /// Whether the bus emitted it itself.
     pub(crate) own: bool,
+    /// The moment of the bus's clock from which on it is delivered to nobody; 0 for none.
+    pub(crate) expires: u64,
     pub(crate) lineage: Option<Arc<Lineage>>,
     pub(crate) meta: Option<Arc<Meta>>,
 }
 
 impl Head {
     pub(crate) const fn new(seq: u64) -> Self {
-        Self { seq, time: AtomicU64::new(0), cause: 0, hops: 0, own: false, lineage: None, meta: None }
+        Self { seq, time: AtomicU64::new(0), cause: 0, hops: 0, own: false, expires: 0, lineage: None, meta: None }
     }
 
     /// When the event was emitted, in nanoseconds since the Unix epoch. The first to ask sets it: an emit that leaves
@@ -64,6 +66,7 @@ impl Clone for Head {
             cause: self.cause,
             hops: self.hops,
             own: self.own,
+            expires: self.expires,
             lineage: self.lineage.clone(),
             meta: self.meta.clone(),
         }
@@ -91,7 +94,7 @@ impl Envelope {
     /// What handlers see of it.
     #[inline]
     pub(crate) fn event<'a>(&'a self, topic: &'a str, bus: u64) -> Event<'a> {
-        Event { head: &self.head, content: self.body.content(), topic, bus }
+        Event { head: &self.head, content: self.body.content(), topic, bus, call: None }
     }
 
     /// A second copy that shares the payload, without the right to report to a waiter.
@@ -132,6 +135,6 @@ impl Kept {
 impl Held for Kept {
     fn view(&self) -> Event<'_> {
         let content: &dyn Content = self.body.content();
-        Event { head: &self.head, content, topic: &self.topic, bus: self.bus }
+        Event { head: &self.head, content, topic: &self.topic, bus: self.bus, call: None }
     }
 }
