@@ -19,7 +19,7 @@ use crate::delivery::watch::Work;
 use crate::platform::threads;
 
 /// How long until the system is asked again for a thread that it has refused.
-const AGAIN: Duration = Duration::from_millis(100);
+pub(super) const AGAIN: Duration = Duration::from_millis(100);
 
 /// Why a lane has no worker.
 #[derive(Debug)]
