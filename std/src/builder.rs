@@ -13,7 +13,9 @@ use crate::bus::{Audit, Bus};
 use crate::context;
 use crate::delivery::dead_letters::DeadLetterStore;
 use crate::delivery::directory::{Directory, Limits};
-use crate::delivery::engine::{AUDIT_ERROR, Engine, HANDLER_ERROR, InlineAccount};
+use crate::delivery::engine::{
+    AUDIT_ERROR, Engine, HANDLER_ERROR, HANDLER_TIMEOUT, InlineAccount, LANE_RECOVERED, LANE_UNHEALTHY,
+};
 use crate::delivery::lane::{Lane, Overflow, Queue};
 use crate::delivery::lanes::Lanes;
 use crate::delivery::timer::{self, Timer};
@@ -24,6 +26,7 @@ use crate::platform::clock::Clock;
 use crate::platform::manual_clock::ManualClock;
 use crate::platform::storage::{AppendFile, Disk, Storage};
 use crate::platform::{affinity, random, threads};
+use crate::range::{TIMEOUTS, nanos};
 use crate::records::audit::{AuditAccount, AuditLog};
 use crate::records::audit_writer::AuditWriter;
 use crate::records::dead_letter_log::DeadLetterLog;
@@ -40,6 +43,7 @@ const MAX_CHAIN: u64 = 1_000_000;
 const MAX_WAIT: Duration = Duration::from_secs(60 * 60 * 24);
 
 const MAX_WORKERS: u64 = 64;
+const MAX_ABANDONED: u64 = 1024;
 const MAX_THREAD_NAME: usize = 64;
 
 /// Names that a lane cannot have, because the bus uses them.
@@ -63,6 +67,8 @@ pub struct Builder {
     max_depth: u32,
     max_chain: u32,
     wait_limit: Duration,
+    handler_timeout: Option<Duration>,
+    max_abandoned: usize,
     clock: Clock,
     storage: Arc<dyn Storage>,
 }
@@ -81,6 +87,8 @@ impl Builder {
             max_depth: 16,
             max_chain: 10_000,
             wait_limit: Duration::from_secs(30),
+            handler_timeout: None,
+            max_abandoned: 8,
             clock: Clock::machine(),
             storage: Arc::new(Disk),
         }
@@ -163,6 +171,26 @@ impl Builder {
         self
     }
 
+    /// How long a call of a handler may take that does not say so itself; see
+    /// [`Subscribe::timeout`](crate::Subscribe::timeout). It does not apply to inline handlers, which run on the emitter's
+    /// thread. Default: `None`, as long as it likes. Range: 1 ms to a day.
+    pub fn handler_timeout(mut self, limit: Option<Duration>) -> Self {
+        self.handler_timeout = limit;
+        self
+    }
+
+    /// How many threads each lane may leave to handlers that have not returned in time. Default: 8. Range: 0 to 1,024.
+    ///
+    /// With one more, the lane has no worker until one of them returns: it is unhealthy
+    /// ([`LaneStats::healthy`](crate::LaneStats::healthy)), a `system.lane_unhealthy` event says so, and what it is given
+    /// waits in its ring. When that is full its overflow policy applies, except that emitters do not wait for it: they
+    /// are refused. When a handler returns, its thread serves the lane, and a `system.lane_recovered` event says so. The
+    /// same holds when the system has no room for another thread; then it is asked again every 100 ms.
+    pub fn max_abandoned(mut self, limit: usize) -> Self {
+        self.max_abandoned = limit;
+        self
+    }
+
     /// Puts the bus on a clock that is moved by hand, for tests. Default: the machine's clocks.
     pub fn clock(mut self, clock: &ManualClock) -> Self {
         self.clock = Clock::Manual(clock.clone());
@@ -205,7 +233,7 @@ impl Builder {
             let (engine, queue, path) = (Arc::clone(&engine), Arc::clone(queue), path.to_owned());
             AuditWriter { engine, queue, account, path, file, torn }
         });
-        let started = start_letter_writer(letter_writer).and_then(|()| self.start_threads(&engine, writer));
+        let started = start_letter_writer(letter_writer).and_then(|()| Self::start_threads(&engine, writer));
         if let Err(error) = started {
             // Nobody will wait for a thread that never ran.
             let unstarted = engine.queues.iter().chain(&engine.tap).filter(|queue| !queue.bed.how().is_named());
@@ -227,18 +255,21 @@ impl Builder {
     fn engine(&self, dead_letters: DeadLetterStore) -> Result<Engine, BuildError> {
         let made = self.lanes().zip(1..).map(|(lane, id)| {
             let id = LaneId::new(id);
-            (0..lane.workers).map(|_| queue(id, lane, &self.clock)).collect::<Result<Vec<_>, _>>()
+            (0..lane.workers).map(|worker| queue(id, lane, worker, &self.clock)).collect::<Result<Vec<_>, _>>()
         });
         let queues = Lanes::new(made.collect::<Result<_, _>>()?);
         let tap = match &self.audit {
-            Some(log) => Some(queue(LaneId::new(u16::MAX), &log.lane, &self.clock)?),
+            Some(log) => Some(queue(LaneId::new(u16::MAX), &log.lane, 0, &self.clock)?),
             None => None,
         };
         Ok(Engine {
             bus: random::bits() | 1,
             gate: Gate::new(),
             is_bare: tap.is_none(),
-            directory: Directory::new(self.limits, &[HANDLER_ERROR, AUDIT_ERROR]),
+            directory: Directory::new(
+                self.limits,
+                &[HANDLER_ERROR, AUDIT_ERROR, HANDLER_TIMEOUT, LANE_UNHEALTHY, LANE_RECOVERED],
+            ),
             queues,
             tap,
             inline: InlineAccount::default(),
@@ -249,6 +280,8 @@ impl Builder {
             max_depth: self.max_depth,
             max_chain: self.max_chain,
             wait_limit: self.wait_limit,
+            handler_timeout: self.handler_timeout.map(nanos),
+            max_abandoned: self.max_abandoned,
             clock: self.clock.clone(),
             timer: Arc::new(Timer::new(self.clock.clone(), timer::CAPACITY)),
             started: self.clock.now(),
@@ -262,18 +295,16 @@ impl Builder {
     }
 
     /// Starts the workers, the writer of the audit log and, last, the timer.
-    fn start_threads(&self, engine: &Arc<Engine>, writer: Option<AuditWriter>) -> Result<(), BuildError> {
-        let workers = self.lanes().flat_map(|lane| (0..lane.workers).map(move |worker| (lane, worker)));
-        for (queue, (lane, worker)) in engine.queues.iter().zip(workers) {
+    fn start_threads(engine: &Arc<Engine>, writer: Option<AuditWriter>) -> Result<(), BuildError> {
+        for queue in &engine.queues {
             let (engine, own) = (Arc::clone(engine), Arc::clone(queue));
-            let core = lane.core.map(|first| first + worker);
-            start(queue, lane.name_of_thread(worker), move || {
-                own.pinning.pin_to(core);
+            start(queue, move || {
+                own.pinning.pin_to(own.core);
                 worker::run(&engine, &own);
             })?;
         }
-        if let (Some(writer), Some(log)) = (writer, &self.audit) {
-            start(&Arc::clone(&writer.queue), log.lane.name_of_thread(0), || writer.run())?;
+        if let Some(writer) = writer {
+            start(&Arc::clone(&writer.queue), || writer.run())?;
         }
         start_timer(engine)
     }
@@ -294,6 +325,11 @@ impl Builder {
         in_range("max_chain", self.max_chain.into(), 1, MAX_CHAIN)?;
         in_range("lanes", self.lanes.len() as u64 + 1, 1, MAX_LANES)?;
         wait_in_range("wait_limit", self.wait_limit)?;
+        if let Some(limit) = self.handler_timeout {
+            let (min, max) = (nanos(*TIMEOUTS.start()), nanos(*TIMEOUTS.end()));
+            in_range("handler_timeout in nanoseconds", nanos(limit), min, max)?;
+        }
+        in_range("max_abandoned", self.max_abandoned as u64, 0, MAX_ABANDONED)?;
         let mut names = Vec::new();
         for lane in self.lanes() {
             check_name(&lane.name)?;
@@ -359,7 +395,7 @@ fn open(storage: &dyn Storage, log: &AuditLog) -> Result<(Box<dyn AppendFile>, b
     storage.open_append(&log.path).map_err(|error| BuildError::Audit { path: log.path.clone(), error })
 }
 
-fn queue(id: LaneId, lane: &Lane, clock: &Clock) -> Result<Arc<Queue>, BuildError> {
+fn queue(id: LaneId, lane: &Lane, worker: usize, clock: &Clock) -> Result<Arc<Queue>, BuildError> {
     let field = || format!("lane {:?}.capacity", lane.name);
     let out_of_range = |_| BuildError::OutOfRange {
         field: field(),
@@ -367,7 +403,7 @@ fn queue(id: LaneId, lane: &Lane, clock: &Clock) -> Result<Arc<Queue>, BuildErro
         min: 1,
         max: nervebus_core::ring::MAX_CAPACITY as u64,
     };
-    Queue::new(id, lane.clone(), clock.clone()).map(Arc::new).map_err(out_of_range)
+    Queue::new(id, lane.clone(), worker, clock.clone()).map(Arc::new).map_err(out_of_range)
 }
 
 /// Starts the thread that writes dead letters down. It ends when the bus is gone.
@@ -395,9 +431,9 @@ fn start_timer(engine: &Arc<Engine>) -> Result<(), BuildError> {
 }
 
 /// Starts a queue's thread and tells the queue whom to wake.
-fn start(queue: &Queue, name: String, body: impl FnOnce() + Send + 'static) -> Result<(), BuildError> {
-    let thread =
-        threads::spawn(name, body).map_err(|error| BuildError::Thread { lane: queue.name.to_string(), error })?;
+fn start(queue: &Queue, body: impl FnOnce() + Send + 'static) -> Result<(), BuildError> {
+    let thread = threads::spawn(queue.thread.to_string(), body)
+        .map_err(|error| BuildError::Thread { lane: queue.name.to_string(), error })?;
     // The builder sets it once for each queue.
     queue.bed.how().is_done_by(thread.thread());
     Ok(())

@@ -3,8 +3,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
+use std::time::Duration;
 
 use nervebus_core::LaneId;
+
+use crate::platform::clock::Clock;
 
 thread_local! {
     /// What has no destructor costs nothing to reach, and is there as long as the thread is.
@@ -43,13 +46,42 @@ struct Scope {
 }
 
 /// What goes from an event to all that its handlers emit, from bus to bus.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Lineage {
     pub(crate) correlation: Option<Arc<str>>,
-    /// When all of it should be done, on the clock of the bus `clock`; 0 for no deadline.
-    pub(crate) deadline: u64,
-    /// The bus whose clock the deadline is on: a moment means nothing on another.
-    pub(crate) clock: u64,
+    /// When all of it should be done.
+    pub(crate) deadline: Option<Deadline>,
+}
+
+/// A moment by which something should be done, with the clock that it is on: it means nothing on another.
+#[derive(Debug, Clone)]
+pub(crate) struct Deadline {
+    pub(crate) at: u64,
+    /// The bus whose clock it is.
+    pub(crate) bus: u64,
+    pub(crate) clock: Clock,
+}
+
+impl Lineage {
+    /// What is handed down but the deadline: for what must be said even after it.
+    pub(crate) fn without_deadline(self: &Arc<Self>) -> Option<Arc<Self>> {
+        match (&self.deadline, &self.correlation) {
+            (None, _) => Some(Arc::clone(self)),
+            (Some(_), None) => None,
+            (Some(_), Some(_)) => Some(Arc::new(Self { deadline: None, ..Self::clone(self) })),
+        }
+    }
+}
+
+impl Deadline {
+    /// The same moment on the clock of this bus: on another clock than its own, it is as far away as there.
+    pub(crate) fn on(&self, bus: u64, clock: &Clock) -> u64 {
+        if bus == self.bus { self.at } else { clock.after(self.left()) }
+    }
+
+    fn left(&self) -> Duration {
+        self.clock.until(self.at)
+    }
 }
 
 impl Thread {

@@ -25,4 +25,5 @@ pub(crate) mod spill;
 pub(crate) mod subscription;
 pub(crate) mod timer;
 pub(crate) mod timing;
+pub(crate) mod watch;
 pub(crate) mod worker;

@@ -2,9 +2,10 @@
 
 use std::hash::Hash;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::bus::Bus;
-use crate::context::{self, Lineage};
+use crate::context::{self, Deadline, Lineage};
 use crate::delivery::emit::{Extra, How};
 use crate::delivery::envelope::Meta;
 use crate::delivery::key;
@@ -24,11 +25,13 @@ pub struct Emission<'a, P> {
     meta: Meta,
     correlation: Option<Arc<str>>,
     key: u64,
+    ttl: Option<Duration>,
+    deadline: Option<Duration>,
 }
 
 impl<'a, P: Payload> Emission<'a, P> {
     pub(crate) fn new(bus: &'a Bus, topic: &'a str, payload: P) -> Self {
-        Self { bus, topic, payload, meta: Meta::default(), correlation: None, key: 0 }
+        Self { bus, topic, payload, meta: Meta::default(), correlation: None, key: 0, ttl: None, deadline: None }
     }
 
     /// Who emits it. Default: nobody.
@@ -73,6 +76,37 @@ impl<'a, P: Payload> Emission<'a, P> {
         self
     }
 
+    /// How long from now the event is worth delivering. A handler whose turn comes later is not called: that is counted
+    /// as expired, and the event is one dead letter with the reason [`Expired`](crate::Reason::Expired), for however
+    /// many handlers. Default: for ever. What the event's handlers emit does not inherit it; see
+    /// [`deadline`](Self::deadline) for that.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
+        self
+    }
+
+    /// By when, from now, all should be done: the event expires then, as with [`ttl`](Self::ttl), and so does everything
+    /// that its handlers emit, on whatever lane or bus, and what the handlers of those emit. An emit that comes after the
+    /// deadline fails with [`EmitError::Expired`]. Default: that of the event whose handler emits this one; the earlier of the
+    /// two counts.
+    ///
+    /// On another bus, what is left of the time counts from the emit there.
+    ///
+    /// ```
+    /// use nervebus::{Bus, json};
+    /// use std::time::Duration;
+    ///
+    /// let bus = Bus::builder().build()?;
+    /// bus.event("quote.wanted", json!({})).deadline(Duration::from_millis(250)).emit()?;
+    /// let late = bus.event("quote.wanted", json!({})).deadline(Duration::ZERO).emit();
+    /// # assert!(late.is_ok(), "nobody was subscribed, so nothing was late");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn deadline(mut self, from_now: Duration) -> Self {
+        self.deadline = Some(from_now);
+        self
+    }
+
     /// Emits it; see [`Bus::emit`].
     ///
     /// # Errors
@@ -96,15 +130,25 @@ impl<'a, P: Payload> Emission<'a, P> {
     }
 
     fn send(self, patience: Patience, waiter: Option<Arc<Waiter>>) -> Result<Receipt, EmitError<P>> {
-        let Self { bus, topic, payload, meta, correlation, key } = self;
+        let Self { bus, topic, payload, meta, correlation, key, ttl, deadline } = self;
+        let engine = bus.engine();
         let Meta { event_id, source, timestamp } = &meta;
         let given = event_id.is_some() || source.is_some() || timestamp.is_some();
         let meta = given.then(|| Arc::new(meta));
-        let lineage = correlation.map(|correlation| {
-            let inherited = context::lineage().as_deref().cloned().unwrap_or_default();
-            Arc::new(Lineage { correlation: Some(correlation), ..inherited })
+        let lineage = (correlation.is_some() || deadline.is_some()).then(|| {
+            let mut lineage: Lineage = context::lineage().as_deref().cloned().unwrap_or_default();
+            if correlation.is_some() {
+                lineage.correlation = correlation;
+            }
+            if let Some(left) = deadline {
+                let own = engine.clock.after(left);
+                let at = lineage.deadline.map_or(own, |inherited| inherited.on(engine.bus, &engine.clock).min(own));
+                lineage.deadline = Some(Deadline { at, bus: engine.bus, clock: engine.clock.clone() });
+            }
+            Arc::new(lineage)
         });
-        let extra = Extra { meta, lineage, waiter, system: false };
-        bus.engine().emit(topic, payload, How { patience, key, extra: Some(&extra) })
+        let expires = ttl.map_or(0, |ttl| engine.clock.after(ttl));
+        let extra = Extra { meta, lineage, expires, waiter, system: false };
+        engine.emit(topic, payload, How { patience, key, extra: Some(&extra) })
     }
 }

@@ -133,6 +133,13 @@ pub enum SubscribeError {
         /// How many that is.
         limit: usize,
     },
+    /// A setting of the subscription is outside its range, or does not go with the others.
+    InvalidSetting {
+        /// Which one, for example `timeout`.
+        setting: &'static str,
+        /// Which rule it breaks.
+        rule: String,
+    },
     /// The bus is shutting down.
     Closed,
 }
@@ -144,6 +151,7 @@ impl fmt::Display for SubscribeError {
             Self::UnknownLane { lane, known } => write!(f, "there is no lane {lane:?}; there are {known:?}"),
             Self::TooManySubscriptions { limit } => write!(f, "the bus has its limit of {limit} subscriptions"),
             Self::TooManyTopics { limit } => write!(f, "the bus has its limit of {limit} topics"),
+            Self::InvalidSetting { setting, rule } => write!(f, "{setting}: {rule}"),
             Self::Closed => f.write_str("the bus is shutting down"),
         }
     }
@@ -196,6 +204,11 @@ pub enum EmitError<P> {
         /// What was to be emitted.
         payload: P,
     },
+    /// The time to live of the event, or the deadline that it was given or has inherited, has passed already.
+    Expired {
+        /// What was to be emitted.
+        payload: P,
+    },
     /// The bus is shutting down.
     Closed {
         /// What was to be emitted.
@@ -213,6 +226,7 @@ impl<P> EmitError<P> {
             | Self::TooDeep { payload, .. }
             | Self::LoopDetected { payload, .. }
             | Self::WouldDeadlock { payload, .. }
+            | Self::Expired { payload }
             | Self::Closed { payload } => payload,
         }
     }
@@ -220,6 +234,11 @@ impl<P> EmitError<P> {
     /// Whether trying again later may help.
     pub fn is_full(&self) -> bool {
         matches!(self, Self::Full { .. })
+    }
+
+    /// Whether it came too late.
+    pub fn is_expired(&self) -> bool {
+        matches!(self, Self::Expired { .. })
     }
 
     /// Whether the bus takes no more events.
@@ -241,6 +260,7 @@ impl<P> fmt::Display for EmitError<P> {
             Self::WouldDeadlock { lane, .. } => {
                 write!(f, "a handler of lane {lane:?} cannot wait for handlers of that lane")
             }
+            Self::Expired { .. } => f.write_str("the deadline of the event has passed"),
             Self::Closed { .. } => f.write_str("the bus is shutting down"),
         }
     }

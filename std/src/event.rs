@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Index;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -40,6 +41,17 @@ pub struct Event<'a> {
     pub(crate) content: &'a dyn Content,
     pub(crate) topic: &'a str,
     pub(crate) bus: u64,
+    /// What limits the call, if anything does.
+    pub(crate) call: Option<&'a dyn Call>,
+}
+
+/// What limits the call of a handler.
+pub(crate) trait Call: Send + Sync {
+    /// What is left of its time.
+    fn left(&self) -> Duration;
+
+    /// Whether nobody waits for it any more.
+    fn is_abandoned(&self) -> bool;
 }
 
 impl<'a> Event<'a> {
@@ -82,6 +94,41 @@ impl<'a> Event<'a> {
     /// The sequence number of the event whose handler emitted this one.
     pub fn causation(&self) -> Option<u64> {
         (self.head.cause != 0).then_some(self.head.cause)
+    }
+
+    /// What is left of the time that this call has: until the handler's timeout or until the event expires, whichever comes
+    /// first; zero once it has passed. `None` when nothing limits the call, and for events that are kept, such as those
+    /// in dead letters.
+    ///
+    /// ```
+    /// use nervebus::{Bus, json};
+    /// use std::time::Duration;
+    ///
+    /// let bus = Bus::builder().build()?;
+    /// bus.on("report.wanted").timeout(Duration::from_secs(60)).handle(|event| {
+    ///     let left = event.deadline().expect("this handler has a timeout");
+    ///     assert!(left <= Duration::from_secs(60) && !event.is_abandoned());
+    /// })?;
+    /// assert!(bus.emit_and_wait("report.wanted", json!({}))?.all_handled());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Cost
+    ///
+    /// One look at the bus's clock, if there is a limit.
+    pub fn deadline(&self) -> Option<Duration> {
+        self.call.map(Call::left)
+    }
+
+    /// Whether this call has taken longer than the handler's timeout, so that nobody waits for it any more: the event is
+    /// a dead letter, another worker has taken over, and what the handler returns is discarded. A handler that takes
+    /// long looks now and then, and gives up when it is so.
+    ///
+    /// # Cost
+    ///
+    /// One load.
+    pub fn is_abandoned(&self) -> bool {
+        self.call.is_some_and(Call::is_abandoned)
     }
 
     /// The payload as JSON; `null` when its `Serialize` implementation fails.

@@ -1,8 +1,12 @@
 //! Ranges of settings: what is outside is refused with the setting's name, its value and its range.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::error::BuildError;
+
+/// How long a handler's call may be given.
+pub(crate) const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(60 * 60 * 24);
 
 /// Checks a number. The field is made into text only when it is refused.
 pub(crate) fn number(field: impl FnOnce() -> String, value: u64, min: u64, max: u64) -> Result<(), BuildError> {

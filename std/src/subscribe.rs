@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use nervebus_core::{LaneId, Pattern, Priority, SubscriptionId};
 
@@ -10,6 +11,7 @@ use crate::delivery::handler::{HandlerResult, thunk};
 use crate::delivery::subscription::{Calls, Policies, Subscription};
 use crate::error::SubscribeError;
 use crate::event::Event;
+use crate::range::{TIMEOUTS, nanos};
 
 /// A subscription that lacks its handler; see [`Bus::on`].
 #[derive(Debug)]
@@ -20,7 +22,16 @@ pub struct Subscribe<'a> {
     name: Option<String>,
     lane: To,
     priority: Priority,
+    timeout: Timeout,
     policies: Policies,
+}
+
+/// How long a call may take.
+#[derive(Debug)]
+enum Timeout {
+    /// As long as the bus says.
+    Default,
+    Own(Option<Duration>),
 }
 
 /// Which lane.
@@ -33,7 +44,8 @@ enum To {
 
 impl<'a> Subscribe<'a> {
     pub(crate) fn new(bus: &'a Bus, pattern: &'a str) -> Self {
-        Self { bus, pattern, name: None, lane: To::Default, priority: Priority::DEFAULT, policies: Policies::default() }
+        let (lane, timeout, policies) = (To::Default, Timeout::Default, Policies::default());
+        Self { bus, pattern, name: None, lane, priority: Priority::DEFAULT, timeout, policies }
     }
 
     /// What the handler is called in records, reports and statistics. Default: its pattern.
@@ -62,13 +74,33 @@ impl<'a> Subscribe<'a> {
         self
     }
 
+    /// How long a call of the handler may take; `None` for as long as it likes, whatever the bus's default is. Default:
+    /// [`Builder::handler_timeout`](crate::Builder::handler_timeout). Range: 1 ms to a day, and not for a handler that is
+    /// [`inline`](Self::inline): it runs on the emitter's thread, which nobody can take it from.
+    ///
+    /// A handler cannot be stopped from outside. When its time is up, its thread is left to it and another takes over
+    /// the lane: the event becomes a dead letter with the reason [`HandlerTimeout`](crate::Reason::HandlerTimeout), a
+    /// `system.handler_timeout` event says so, whoever waits for the event is told, its other handlers are called, and
+    /// the lane goes on. Should the handler return after all, what it returns is discarded. How many threads may be left
+    /// like that is the builder's [`max_abandoned`](crate::Builder::max_abandoned). A handler that looks at
+    /// [`Event::deadline`] or [`Event::is_abandoned`] gives up by itself.
+    ///
+    /// # Cost
+    ///
+    /// For each call two looks at the clock, two locks that nobody else wants, and three locked instructions. Handlers of
+    /// other topics pay nothing.
+    pub fn timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.timeout = Timeout::Own(limit.into());
+        self
+    }
+
     /// Subscribes the handler. It may return nothing or a `Result`; a failure, be it an error or a panic, never stops
     /// the others: it makes a `system.handler_error` event and a dead letter.
     ///
     /// # Errors
     ///
-    /// As [`Bus::subscribe`], and [`SubscribeError::UnknownLane`].
-    pub fn handle<F, R>(self, handler: F) -> Result<SubscriptionId, SubscribeError>
+    /// As [`Bus::subscribe`], [`SubscribeError::UnknownLane`] and [`SubscribeError::InvalidSetting`].
+    pub fn handle<F, R>(mut self, handler: F) -> Result<SubscriptionId, SubscribeError>
     where
         F: Fn(&Event<'_>) -> R + Send + Sync + 'static,
         R: HandlerResult,
@@ -77,6 +109,7 @@ impl<'a> Subscribe<'a> {
             Pattern::new(self.pattern).map_err(|error| SubscribeError::InvalidPattern { rule: error.to_string() })?;
         let lane = self.find_lane()?;
         let alone = self.bus.engine().queues.of(lane).len() == 1;
+        self.policies.timeout = self.find_timeout(lane)?;
         let sampling = self.bus.timing().into();
         let name = self.name.unwrap_or_else(|| self.pattern.to_owned()).into();
         let (handler, policies) = (thunk(handler), self.policies.kept());
@@ -93,6 +126,24 @@ impl<'a> Subscribe<'a> {
             policies,
             handler,
         })
+    }
+
+    /// How long a call may take, in nanoseconds.
+    fn find_timeout(&self, lane: LaneId) -> Result<Option<u64>, SubscribeError> {
+        let limit = match self.timeout {
+            Timeout::Default if lane.is_inline() => return Ok(None),
+            Timeout::Default => return Ok(self.bus.engine().handler_timeout),
+            Timeout::Own(None) => return Ok(None),
+            Timeout::Own(Some(limit)) => limit,
+        };
+        let refuse = |rule| Err(SubscribeError::InvalidSetting { setting: "timeout", rule });
+        if lane.is_inline() {
+            return refuse("an inline handler runs on the emitter's thread, and cannot have one".into());
+        }
+        if !TIMEOUTS.contains(&limit) {
+            return refuse(format!("{limit:?} is outside its range {:?} to {:?}", TIMEOUTS.start(), TIMEOUTS.end()));
+        }
+        Ok(Some(nanos(limit)))
     }
 
     fn find_lane(&self) -> Result<LaneId, SubscribeError> {

@@ -48,6 +48,10 @@ pub(crate) struct Outcomes {
     pub(crate) cancelled: AtomicU64,
     /// Events, not deliveries, that the worker is done with.
     pub(crate) finished: AtomicU64,
+    /// Written by the timer's thread when it takes an event over from the worker.
+    pub(crate) timed_out: AtomicU64,
+    /// Written by the lane's worker alone.
+    pub(crate) expired: AtomicU64,
     /// Written by whoever drops.
     pub(crate) dropped: AtomicU64,
 }

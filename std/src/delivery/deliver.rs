@@ -23,6 +23,8 @@ pub(crate) struct Delivered {
 pub(crate) struct Trouble {
     /// Handlers that were unsubscribed before their turn came.
     pub(crate) cancelled: usize,
+    /// Handlers whose turn came too late.
+    pub(crate) expired: usize,
     pub(crate) failures: Failures,
 }
 
@@ -61,8 +63,24 @@ pub(crate) fn deliver_and_note<'r>(
     (delivered, outcomes)
 }
 
+/// Calls the handlers in order, as long as it is not too late, and says of each that was called what it did.
+#[cold]
+pub(crate) fn deliver_until<'r>(
+    entries: impl IntoIterator<Item = &'r RouteEntry>,
+    event: &Event<'_>,
+    is_over: impl Fn() -> bool,
+) -> (Delivered, Vec<Outcome>) {
+    let mut entries = entries.into_iter().peekable();
+    let (mut delivered, outcomes) = deliver_and_note(std::iter::from_fn(|| entries.next_if(|_| !is_over())), event);
+    let expired = entries.filter(|entry| entry.handler.is_active()).count();
+    if expired > 0 {
+        delivered.trouble.get_or_insert_default().expired = expired;
+    }
+    (delivered, outcomes)
+}
+
 #[inline]
-fn enter(event: &Event<'_>) -> Handling {
+pub(crate) fn enter(event: &Event<'_>) -> Handling {
     Handling::enter(event.bus, event.head.seq, event.head.hops, event.head.lineage.as_ref())
 }
 
@@ -70,6 +88,11 @@ impl Delivered {
     /// Handlers that were unsubscribed before their turn came.
     pub(crate) fn cancelled(&self) -> usize {
         self.trouble.as_ref().map_or(0, |trouble| trouble.cancelled)
+    }
+
+    /// Handlers whose turn came too late.
+    pub(crate) fn expired(&self) -> usize {
+        self.trouble.as_ref().map_or(0, |trouble| trouble.expired)
     }
 
     pub(crate) fn failures(&self) -> &[(Arc<Subscription>, Arc<HandlerError>)] {

@@ -43,6 +43,8 @@ pub(crate) struct Extra {
     pub(crate) meta: Option<Arc<Meta>>,
     /// What the event hands down, if it is not what it inherits.
     pub(crate) lineage: Option<Arc<Lineage>>,
+    /// The moment at which the event expires by itself; 0 for none.
+    pub(crate) expires: u64,
     pub(crate) waiter: Option<Arc<Waiter>>,
     /// Emitted by the bus itself: nothing refuses it as a whole.
     pub(crate) system: bool,
@@ -83,6 +85,7 @@ pub(crate) enum Refused {
     TooDeep(u32),
     LoopDetected(u32),
     WouldDeadlock(String),
+    Expired,
     Closed,
 }
 
@@ -102,9 +105,17 @@ impl Refused {
             Self::TooDeep(limit) => EmitError::TooDeep { limit, payload },
             Self::LoopDetected(limit) => EmitError::LoopDetected { limit, payload },
             Self::WouldDeadlock(lane) => EmitError::WouldDeadlock { lane, payload },
+            Self::Expired => EmitError::Expired { payload },
             Self::Closed => EmitError::Closed { payload },
         }
     }
+}
+
+/// Why an event does not go the short way.
+#[derive(Debug)]
+enum Detour {
+    Refused(Refused),
+    Far,
 }
 
 /// An event that is refused, with what it carried.
@@ -180,7 +191,7 @@ impl Engine {
             if let Some((lane, handlers)) = route.only_lane()
                 && let Some(queue) = self.queues.pick(lane, how.pick(pass.number()))
             {
-                return self.emit_into(pass, place, topic, route.version(), queue, handlers, payload, how);
+                return self.emit_into(pass, place, topic, route, queue, handlers, payload, how);
             }
         }
         match self.emit_far(pass.number(), place, topic, route, Body::new(payload), how) {
@@ -193,6 +204,27 @@ impl Engine {
                 self.give_back(*returned)
             }
         }
+    }
+
+    /// Emits what the short ways would not take.
+    #[cold]
+    #[allow(clippy::too_many_arguments, reason = "they are those of the short ways")]
+    fn emit_detour<P: Payload>(
+        &self,
+        pass: Inside<'_>,
+        place: Place,
+        topic: &TopicState,
+        route: &TopicRoute,
+        payload: P,
+        how: How<'_>,
+        detour: Detour,
+    ) -> Result<Receipt, EmitError<P>> {
+        let emitted = match detour {
+            Detour::Refused(refused) => Err(Box::new((refused, Body::new(payload)))),
+            Detour::Far => self.emit_far(pass.number(), place, topic, route, Body::new(payload), how),
+        };
+        leave(pass, place, emitted.as_ref().map_or(Exit::Refused, |(exit, _)| *exit));
+        emitted.map(|(_, receipt)| receipt).or_else(|returned| self.give_back(*returned))
     }
 
     /// Emits to inline handlers only: the event lies on this thread's stack, and nothing but the handlers sees it.
@@ -213,13 +245,13 @@ impl Engine {
             return Ok(receipt);
         }
         let mut head = Head::new(pass.number());
-        if let Err(refused) = self.inherit(&mut head, true) {
-            leave(pass, place, Exit::Refused);
-            return Err(refused.with(payload));
+        if let Err(detour) = self.inherit_short(&mut head, true) {
+            return self.emit_detour(pass, place, topic, route, payload, How::PLAIN, detour);
         }
         let cargo = Cargo::new(payload);
         self.inline.add(place, Inline::ROUTED, entries.len());
-        let delivered = deliver(entries, &Event { head: &head, content: &cargo, topic: &topic.name, bus: self.bus });
+        let delivered =
+            deliver(entries, &Event { head: &head, content: &cargo, topic: &topic.name, bus: self.bus, call: None });
         self.inline.add(place, Inline::HANDLED, delivered.handled);
         receipt.routed = true;
         receipt.handled = narrow(delivered.handled);
@@ -236,14 +268,19 @@ impl Engine {
 
     #[cold]
     pub(super) fn bury_inline(&self, place: Place, head: Head, body: Body, topic: &str, trouble: Trouble) {
-        let Trouble { cancelled, failures } = trouble;
+        let Trouble { cancelled, expired, failures } = trouble;
         self.inline.add(place, Inline::CANCELLED, cancelled);
         self.inline.add(place, Inline::FAILED, failures.len());
-        if failures.is_empty() {
+        self.inline.add(place, Inline::EXPIRED, expired);
+        if failures.is_empty() && expired == 0 {
             return drop_quietly(body);
         }
         let own = head.own;
-        self.bury(OwnedEvent(Arc::new(Kept::new(head, body, topic, self.bus))), own, "inline", &failures);
+        let event = OwnedEvent(Arc::new(Kept::new(head, body, topic, self.bus)));
+        if expired > 0 {
+            self.bury_expired(event.clone(), "inline");
+        }
+        self.bury(event, own, "inline", &failures);
         drop_quietly(failures);
     }
 
@@ -255,7 +292,7 @@ impl Engine {
         pass: Inside<'_>,
         place: Place,
         topic: &TopicState,
-        version: u64,
+        route: &TopicRoute,
         queue: &Queue,
         handlers: usize,
         payload: P,
@@ -263,15 +300,14 @@ impl Engine {
     ) -> Result<Receipt, EmitError<P>> {
         let mut receipt = Receipt::new(self.bus, pass.number());
         let mut head = Head::new(pass.number());
-        if let Err(refused) = self.inherit(&mut head, false) {
-            leave(pass, place, Exit::Refused);
-            return Err(refused.with(payload));
+        if let Err(detour) = self.inherit_short(&mut head, false) {
+            return self.emit_detour(pass, place, topic, route, payload, how, detour);
         }
         // Before the slot is claimed, which should not wait for it.
         head.emitted_at();
         let expected = narrow(handlers);
         let make = || {
-            let mut envelope = Envelope::new(head, topic.id, version, Body::new(payload));
+            let mut envelope = Envelope::new(head, topic.id, route.version(), Body::new(payload));
             envelope.expected = expected;
             envelope.head.key = how.key;
             envelope
@@ -304,7 +340,7 @@ impl Engine {
     #[cold]
     pub(crate) fn emit_system(&self, name: &str, payload: serde_json::Value, cause: Option<&OwnedEvent>) {
         let cause = cause.map(OwnedEvent::as_event);
-        let lineage = cause.and_then(|cause| cause.head.lineage.clone());
+        let lineage = cause.and_then(|cause| cause.head.lineage.as_ref()?.without_deadline());
         let extra = Extra { lineage, system: true, ..Extra::default() };
         let how = How { extra: Some(&extra), ..How::with(Patience::Never) };
         let Ok(topic) = self.directory.topic(name) else {
@@ -328,6 +364,20 @@ impl Engine {
     pub(super) fn inherit(&self, head: &mut Head, inline: bool) -> Result<(), Refused> {
         let handled = context::handled();
         if handled.depth == 0 { Ok(()) } else { self.descend(head, handled, inline) }
+    }
+
+    /// As [`inherit`](Self::inherit), for the short ways: what has a deadline needs the other.
+    #[inline(always)]
+    fn inherit_short(&self, head: &mut Head, inline: bool) -> Result<(), Detour> {
+        let handled = context::handled();
+        if handled.depth == 0 { Ok(()) } else { self.descend_short(head, handled, inline) }
+    }
+
+    #[inline(never)]
+    fn descend_short(&self, head: &mut Head, from: context::Handled, inline: bool) -> Result<(), Detour> {
+        self.descend(head, from, inline).map_err(Detour::Refused)?;
+        let has_deadline = head.lineage.as_ref().is_some_and(|lineage| lineage.deadline.is_some());
+        if has_deadline { Err(Detour::Far) } else { Ok(()) }
     }
 
     #[inline(never)]

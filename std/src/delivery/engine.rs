@@ -25,6 +25,13 @@ use crate::platform::place::{Place, STRIPES};
 /// The topic of the record of a failed handler.
 pub(crate) const HANDLER_ERROR: &str = "system.handler_error";
 
+/// The topic of the record of a handler that did not return in time.
+pub(crate) const HANDLER_TIMEOUT: &str = "system.handler_timeout";
+
+/// The topics of the records of a lane that has no worker any more, and of one that has a worker again.
+pub(crate) const LANE_UNHEALTHY: &str = "system.lane_unhealthy";
+pub(crate) const LANE_RECOVERED: &str = "system.lane_recovered";
+
 /// The topic of the record of an audit log that cannot be written.
 pub(crate) const AUDIT_ERROR: &str = "system.audit_error";
 
@@ -46,13 +53,14 @@ impl Exit {
 
 /// The account of handlers on emitters' threads.
 #[derive(Debug, Default)]
-pub(crate) struct InlineAccount(Striped<4>);
+pub(crate) struct InlineAccount(Striped<5>);
 
 impl InlineAccount {
     pub(crate) const ROUTED: usize = 0;
     pub(crate) const HANDLED: usize = 1;
     pub(crate) const FAILED: usize = 2;
     pub(crate) const CANCELLED: usize = 3;
+    pub(crate) const EXPIRED: usize = 4;
 
     #[inline]
     pub(crate) fn add(&self, place: Place, which: usize, count: usize) {
@@ -91,6 +99,10 @@ pub(crate) struct Engine {
     pub(crate) max_chain: u32,
     /// How long `emit_and_wait` waits at most.
     pub(crate) wait_limit: Duration,
+    /// How long a handler's call may take if its subscription does not say, in nanoseconds.
+    pub(crate) handler_timeout: Option<u64>,
+    /// How many threads each lane may leave to handlers that do not return.
+    pub(crate) max_abandoned: usize,
     /// What every wait is measured by.
     pub(crate) clock: Clock,
     /// Jobs that wait for their moment; its thread runs them.
@@ -123,13 +135,17 @@ impl Engine {
     ) {
         for (subscription, error) in failures {
             let text = text_of(error);
+            let (reason, topic) = match **error {
+                HandlerError::Timeout { .. } => (Reason::HandlerTimeout, HANDLER_TIMEOUT),
+                _ => (Reason::HandlerError, HANDLER_ERROR),
+            };
             // A record that cannot be handled makes no further record, or one bad handler of records would go on for ever.
             if !own {
                 let record = failure_record(&event, lane, subscription, error.kind(), &text);
-                self.emit_system(HANDLER_ERROR, record, Some(&event));
+                self.emit_system(topic, record, Some(&event));
             }
             let obituary = Obituary {
-                reason: Reason::HandlerError,
+                reason,
                 subscription: Some(subscription.id),
                 handler: Arc::clone(&subscription.name),
                 pattern: Some(Arc::from(&*subscription.pattern)),
@@ -138,6 +154,21 @@ impl Engine {
             };
             self.dead_letters.push(event.clone(), obituary);
         }
+    }
+
+    /// Makes one dead letter of an event that came too late for handlers of a lane.
+    #[cold]
+    pub(crate) fn bury_expired(&self, event: OwnedEvent, lane: &str) {
+        let error = format!("it expired before lane {lane:?} got to it");
+        let obituary = Obituary {
+            reason: Reason::Expired,
+            subscription: None,
+            handler: lane.into(),
+            pattern: None,
+            error,
+            attempts: 0,
+        };
+        self.dead_letters.push(event, obituary);
     }
 }
 

@@ -35,13 +35,25 @@ pub(crate) struct Head {
     pub(crate) own: bool,
     /// The hash of its key; 0 for none.
     pub(crate) key: u64,
+    /// The moment of the bus's clock from which on it is delivered to nobody; 0 for none.
+    pub(crate) expires: u64,
     pub(crate) lineage: Option<Arc<Lineage>>,
     pub(crate) meta: Option<Arc<Meta>>,
 }
 
 impl Head {
     pub(crate) const fn new(seq: u64) -> Self {
-        Self { seq, time: AtomicU64::new(0), cause: 0, hops: 0, own: false, key: 0, lineage: None, meta: None }
+        Self {
+            seq,
+            time: AtomicU64::new(0),
+            cause: 0,
+            hops: 0,
+            own: false,
+            key: 0,
+            expires: 0,
+            lineage: None,
+            meta: None,
+        }
     }
 
     /// When the event was emitted, in nanoseconds since the Unix epoch. The first to ask sets it: an emit that leaves
@@ -67,6 +79,7 @@ impl Clone for Head {
             hops: self.hops,
             own: self.own,
             key: self.key,
+            expires: self.expires,
             lineage: self.lineage.clone(),
             meta: self.meta.clone(),
         }
@@ -94,7 +107,7 @@ impl Envelope {
     /// What handlers see of it.
     #[inline]
     pub(crate) fn event<'a>(&'a self, topic: &'a str, bus: u64) -> Event<'a> {
-        Event { head: &self.head, content: self.body.content(), topic, bus }
+        Event { head: &self.head, content: self.body.content(), topic, bus, call: None }
     }
 
     /// A second copy that shares the payload, without the right to report to a waiter.
@@ -135,7 +148,7 @@ impl Kept {
 impl Held for Kept {
     fn view(&self) -> Event<'_> {
         let content: &dyn Content = self.body.content();
-        Event { head: &self.head, content, topic: &self.topic, bus: self.bus }
+        Event { head: &self.head, content, topic: &self.topic, bus: self.bus, call: None }
     }
 }
 

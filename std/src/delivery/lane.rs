@@ -13,6 +13,7 @@ use crate::delivery::envelope::Envelope;
 use crate::delivery::failure::drop_quietly;
 use crate::delivery::room::Room;
 use crate::delivery::spill::Spill;
+use crate::delivery::watch::Watch;
 use crate::platform::affinity::Pinning;
 use crate::platform::clock::{Clock, Waiting};
 use crate::platform::place::Place;
@@ -29,6 +30,18 @@ pub(crate) enum Patience {
     Until(u64),
     /// Never: `try_emit`, handlers, and the bus itself.
     Never,
+}
+
+impl Patience {
+    /// No longer than until this moment of the bus's clock; 0 for none.
+    pub(crate) fn not_beyond(self, moment: u64) -> Self {
+        match self {
+            patience if moment == 0 => patience,
+            Self::Policy => Self::Until(moment),
+            Self::Until(earlier) => Self::Until(earlier.min(moment)),
+            Self::Never => Self::Never,
+        }
+    }
 }
 
 /// What became of a push.
@@ -55,9 +68,12 @@ pub(crate) struct Queue {
     pub(crate) name: Box<str>,
     pub(crate) overflow: Overflow,
     pub(crate) strategy: WaitStrategy,
+    /// What the worker's thread is called, and the core it stays on.
+    pub(crate) thread: Box<str>,
+    pub(crate) core: Option<usize>,
     pub(crate) pinning: Pinning,
     pub(crate) ring: BoxedRing<Envelope>,
-    /// Where the worker sleeps; it is named before the bus is handed out.
+    /// Where the worker sleeps; it is named before the bus is handed out, and a worker that takes over names itself.
     pub(crate) bed: Waiter<Park>,
     pub(crate) room: Room,
     /// What emitters' waits are measured by.
@@ -76,13 +92,17 @@ pub(crate) struct Queue {
     /// Events that a shutdown left over.
     pub(crate) left: AtomicU64,
     pub(crate) outcomes: Outcomes,
+    /// The worker, as its watchdog sees it.
+    pub(crate) watch: Watch,
 }
 
 impl Queue {
-    pub(crate) fn new(id: LaneId, lane: Lane, clock: Clock) -> Result<Self, CapacityError> {
+    pub(crate) fn new(id: LaneId, lane: Lane, worker: usize, clock: Clock) -> Result<Self, CapacityError> {
         Ok(Self {
             id,
             ring: BoxedRing::with_capacity(lane.capacity.div_ceil(lane.workers.max(1)))?,
+            thread: lane.name_of_thread(worker).into(),
+            core: lane.core.map(|first| first + worker),
             name: lane.name.into(),
             overflow: lane.overflow,
             strategy: lane.wait,
@@ -99,6 +119,7 @@ impl Queue {
             dropped_events: AtomicU64::new(0),
             left: AtomicU64::new(0),
             outcomes: Outcomes::default(),
+            watch: Watch::default(),
         })
     }
 
@@ -137,6 +158,8 @@ impl Queue {
             }
             (Overflow::DropOldest, _) => self.push_over(envelope),
             (Overflow::Reject, _) | (_, Patience::Never) => self.refuse(envelope, false),
+            // Nobody waits for a lane that nobody serves.
+            _ if self.watch.is_unserved() => self.refuse(envelope, false),
             (Overflow::Block | Overflow::BlockFor(_), _) => {
                 let deadline = self.deadline(patience);
                 self.push_when_free(envelope, deadline)
@@ -191,6 +214,7 @@ impl Queue {
         let deadline = match (self.overflow, patience) {
             (Overflow::DropNewest | Overflow::DropOldest, _) => return true,
             (Overflow::Reject, _) | (_, Patience::Never) => return false,
+            _ if self.watch.is_unserved() => return false,
             (Overflow::Block | Overflow::BlockFor(_), _) => self.deadline(patience),
         };
         let wait = self.clock.wait(deadline);
@@ -219,7 +243,7 @@ impl Queue {
     }
 
     fn wait(&self, wait: &Waiting<'_>) -> bool {
-        self.room.wait(|| self.ring.would_accept(), || self.ring.has_room(), wait)
+        !self.watch.is_unserved() && self.room.wait(|| self.ring.would_accept(), || self.ring.has_room(), wait)
     }
 
     fn refuse(&self, envelope: Envelope, closed: bool) -> Pushed {

@@ -22,11 +22,11 @@ pub struct Account {
     pub handled: u64,
     /// The handler returned an error or panicked; each is a dead letter.
     pub failed: u64,
-    /// The handler did not return in time. Always 0 today: handlers have no timeout yet.
+    /// The handler did not return in time; each is a dead letter. What it returned later is not counted here again.
     pub timed_out: u64,
     /// Given up by the lane's overflow policy, by a refusal after others had taken the event, or by a shutdown.
     pub dropped: u64,
-    /// Too old when its turn came. Always 0 today: events have no time to live yet.
+    /// Past its time to live or deadline when its turn came; one dead letter for all handlers of a lane.
     pub expired: u64,
     /// The handler was unsubscribed between the emit and its turn.
     pub cancelled: u64,
@@ -70,6 +70,8 @@ pub struct SubscriptionAccount {
     pub handled: u64,
     /// Calls that failed.
     pub failed: u64,
+    /// Calls that did not end in time.
+    pub timed_out: u64,
 }
 
 impl SubscriptionAccount {
@@ -194,6 +196,9 @@ impl fmt::Display for Ledger {
         for LaneAccount { name, deliveries: of, .. } in &self.lanes {
             write!(f, "{name}: routed {} = handled {} + failed {}", of.routed, of.handled, of.failed)?;
             write!(f, " + dropped {} + cancelled {}", of.dropped, of.cancelled)?;
+            if of.timed_out + of.expired > 0 {
+                write!(f, " + timed out {} + expired {}", of.timed_out, of.expired)?;
+            }
             writeln!(f, " + pending {}", of.pending)?;
         }
         match self.imbalance() {
@@ -259,6 +264,7 @@ impl Engine {
                     pattern: subscription.pattern.to_string(),
                     handled: subscription.calls.handled(),
                     failed: subscription.calls.failed(),
+                    timed_out: subscription.calls.timed_out(),
                 })
                 .collect(),
         }
@@ -267,10 +273,10 @@ impl Engine {
     fn inline_account(&self) -> LaneAccount {
         let of = &self.inline;
         // What has ended first: no reading shows more ends than beginnings.
-        let ended = [InlineAccount::HANDLED, InlineAccount::FAILED, InlineAccount::CANCELLED];
-        let [handled, failed, cancelled] = ended.map(|which| of.sum(which));
+        let ended = [InlineAccount::HANDLED, InlineAccount::FAILED, InlineAccount::CANCELLED, InlineAccount::EXPIRED];
+        let [handled, failed, cancelled, expired] = ended.map(|which| of.sum(which));
         let routed = of.sum(InlineAccount::ROUTED);
-        let deliveries = Account { handled, failed, cancelled, routed, ..Account::default() }.settle();
+        let deliveries = Account { handled, failed, cancelled, expired, routed, ..Account::default() }.settle();
         // Inline deliveries are pending exactly while their emit is under way.
         LaneAccount { name: "inline".into(), deliveries, pending_events: 0, dropped_events: 0 }
     }
@@ -285,12 +291,14 @@ fn lane_account(queues: &[Arc<Queue>]) -> LaneAccount {
         sum(|queue| count::read(&queue.outcomes.dropped)),
         sum(|queue| count::read(&queue.outcomes.cancelled)),
     ];
+    let timed_out = sum(|queue| count::read(&queue.outcomes.timed_out));
+    let expired = sum(|queue| count::read(&queue.outcomes.expired));
     let dropped_events = sum(|queue| count::read(&queue.dropped_events));
     let pending_events = sum(Queue::pending_events);
     // What was taken back is read last but one: it must not be newer than what it is taken from.
     let retracted = sum(|queue| count::read(&queue.retracted));
     let routed = sum(|queue| queue.routed.sum(0)).saturating_sub(retracted);
-    let deliveries = Account { routed, handled, failed, dropped, cancelled, ..Account::default() }.settle();
+    let deliveries = Account { routed, handled, failed, timed_out, dropped, expired, cancelled, pending: 0 }.settle();
     let name = queues.first().map_or_else(String::new, |queue| queue.name.to_string());
     LaneAccount { name, deliveries, pending_events, dropped_events }
 }

@@ -108,6 +108,17 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
+    /// Reports on some of the deliveries; the others are still to come.
+    pub(crate) fn note(&mut self, outcomes: Vec<Outcome>) {
+        let noted = outcomes.len().min(self.expected);
+        self.expected -= noted;
+        let mut state = self.waiter.lock();
+        state.open = state.open.saturating_sub(noted);
+        state.outcomes.extend(outcomes);
+        drop(state);
+        self.waiter.changed.notify_all();
+    }
+
     pub(crate) fn report(mut self, outcomes: Vec<Outcome>) {
         let expected = std::mem::take(&mut self.expected);
         let mut state = self.waiter.lock();

@@ -15,6 +15,7 @@ use crate::delivery::engine::Engine;
 use crate::delivery::failure::drop_quietly;
 use crate::delivery::lane::Queue;
 use crate::delivery::ledger::Ledger;
+use crate::delivery::watch::Work;
 use crate::event::OwnedEvent;
 use crate::platform::threads::{self, poll_until};
 
@@ -28,10 +29,16 @@ pub struct LaneReport {
     pub handled: u64,
     /// Deliveries that failed, in the bus's whole life.
     pub failed: u64,
+    /// Deliveries whose handler did not return in time, in the bus's whole life.
+    pub timed_out: u64,
+    /// Deliveries that came too late, in the bus's whole life.
+    pub expired: u64,
     /// Events that nobody got to by the deadline. They are dead letters now, except in the audit lane.
     pub left: u64,
     /// Whether the worker was still busy when the deadline passed. It is left to itself: its handler cannot be stopped.
     pub abandoned: bool,
+    /// The handlers that have not returned in time, and not since: each still has a thread, which is left to it.
+    pub stuck: Vec<String>,
 }
 
 /// The written account of a shutdown; see [`Bus::shutdown`](crate::Bus::shutdown).
@@ -45,6 +52,10 @@ pub struct ShutdownReport {
     pub handled: u64,
     /// Deliveries that failed, in the bus's whole life.
     pub failed: u64,
+    /// Deliveries whose handler did not return in time, in the bus's whole life.
+    pub timed_out: u64,
+    /// Deliveries that came too late, in the bus's whole life.
+    pub expired: u64,
     /// Events that nobody got to, over all lanes but audit.
     pub left: u64,
     /// Lane by lane; `audit` last if there is one.
@@ -57,9 +68,15 @@ impl fmt::Display for ShutdownReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let how = if self.drained { "drained" } else { "not drained" };
         write!(f, "{how}: {} handled, {} failed, {} left", self.handled, self.failed, self.left)?;
+        if self.timed_out + self.expired > 0 {
+            write!(f, ", {} timed out, {} expired", self.timed_out, self.expired)?;
+        }
         for lane in self.lanes.iter().filter(|lane| lane.left > 0 || lane.abandoned) {
             let busy = if lane.abandoned { ", its worker still busy" } else { "" };
             write!(f, "; lane {:?}: {} left{busy}", lane.name, lane.left)?;
+        }
+        for lane in self.lanes.iter().filter(|lane| !lane.stuck.is_empty()) {
+            write!(f, "; lane {:?}: handlers {:?} have not returned", lane.name, lane.stuck)?;
         }
         Ok(())
     }
@@ -124,24 +141,44 @@ impl Engine {
 
     /// Waits for a closed lane's worker, and takes what it has not got to by the deadline.
     fn end(&self, queue: &Arc<Queue>, deadline: u64) {
-        if queue.ended.wait_until(&self.clock, deadline) {
+        // Nobody waits for a worker that a lane does not have, if it has nothing to do.
+        let idle = || queue.watch.is_vacant() && queue.pending_events() == 0;
+        if idle() || queue.ended.wait_until(&self.clock, deadline) {
             return;
         }
         queue.spill.close();
+        self.give_up(queue);
         while let Some(envelope) = queue.ring.pop().ok().or_else(|| queue.spill.pop()) {
             count::add(&queue.left, 1);
             queue.count_dropped(&envelope);
             count::add(&queue.taken_out, 1);
             let is_tap = self.tap.as_ref().is_some_and(|tap| Arc::ptr_eq(tap, queue));
             if let (false, Some(topic)) = (is_tap, self.directory.by_id(envelope.topic)) {
-                let event = OwnedEvent(Arc::new(envelope.keep(&topic.name, self.bus)));
-                let error = format!("the bus shut down before lane {:?} got to it", queue.name);
-                let handler = Arc::from(&*queue.name);
-                let reason = Reason::Shutdown;
-                self.dead_letters
-                    .push(event, Obituary { reason, subscription: None, handler, pattern: None, error, attempts: 0 });
+                self.bury_left(OwnedEvent(Arc::new(envelope.keep(&topic.name, self.bus))), queue);
             }
         }
+    }
+
+    /// Takes the event that a lane without a worker has not got through.
+    fn give_up(&self, queue: &Arc<Queue>) {
+        let finished = |work: &Work| {
+            count::add(&queue.left, 1);
+            let ended = work.progress().tally.settle(&queue.outcomes);
+            count::add(&queue.outcomes.dropped, u64::from(work.envelope().expected).saturating_sub(ended));
+            count::add(&queue.dropped_events, 1);
+            count::add_alone(&queue.outcomes.finished, 1);
+            drop_quietly(work.progress().ticket.take());
+        };
+        if let Some(work) = queue.watch.give_up(finished) {
+            self.bury_left(OwnedEvent(Arc::new(*work)), queue);
+        }
+    }
+
+    fn bury_left(&self, event: OwnedEvent, queue: &Queue) {
+        let error = format!("the bus shut down before lane {:?} got to it", queue.name);
+        let (reason, handler) = (Reason::Shutdown, Arc::from(&*queue.name));
+        let obituary = Obituary { reason, subscription: None, handler, pattern: None, error, attempts: 0 };
+        self.dead_letters.push(event, obituary);
     }
 
     /// Whether a lane's thread still has something in hand. A worker without an event has nothing; the audit log's still
@@ -161,8 +198,11 @@ impl Engine {
                     name: queues.first().map_or_else(String::new, |queue| queue.name.to_string()),
                     handled: sum(|queue| &queue.outcomes.handled),
                     failed: sum(|queue| &queue.outcomes.failed),
+                    timed_out: sum(|queue| &queue.outcomes.timed_out),
+                    expired: sum(|queue| &queue.outcomes.expired),
                     left: sum(|queue| &queue.left),
                     abandoned: queues.iter().any(|queue| self.is_busy(queue)),
+                    stuck: queues.iter().flat_map(|queue| queue.watch.stuck()).collect(),
                 }
             })
             .collect();
@@ -171,6 +211,8 @@ impl Engine {
             drained: ledger.emitting == 0 && lanes.iter().all(|lane| lane.left == 0 && !lane.abandoned),
             handled: deliveries.handled,
             failed: deliveries.failed,
+            timed_out: deliveries.timed_out,
+            expired: deliveries.expired,
             left: lanes.iter().take(self.queues.by_lane().count()).map(|lane| lane.left).sum(),
             lanes,
             ledger,

@@ -70,21 +70,41 @@ impl<'a> Handler<Event<'a>> for Subscription {
         if !self.active.load(Ordering::Relaxed) {
             return Err(Failure::Cancelled);
         }
-        let result = if self.sampling.applies_to(event.seq()) { self.call_timed(event) } else { (self.handler)(event) };
-        match result {
-            Ok(()) => {
-                self.calls.add(Calls::HANDLED);
-                Ok(())
-            }
-            Err(error) => {
-                self.calls.add(Calls::FAILED);
-                Err(Failure::Failed(Arc::new(error)))
-            }
-        }
+        let result = self.call(event);
+        self.count(&result);
+        result.map_err(|error| Failure::Failed(Arc::new(error)))
     }
 }
 
 impl Subscription {
+    /// Calls the handler, and counts nothing.
+    #[inline]
+    pub(crate) fn call(&self, event: &Event<'_>) -> Result<(), HandlerError> {
+        if self.sampling.applies_to(event.seq()) { self.call_timed(event) } else { (self.handler)(event) }
+    }
+
+    /// Counts how a call ended.
+    #[inline]
+    pub(crate) fn count(&self, result: &Result<(), HandlerError>) {
+        self.calls.add(if result.is_ok() { Calls::HANDLED } else { Calls::FAILED });
+    }
+
+    /// Counts a call that took too long; for the timer's thread alone.
+    pub(crate) fn count_timed_out(&self) {
+        self.calls.add(Calls::TIMED_OUT);
+    }
+
+    /// Whether it has not ended.
+    pub(crate) fn is_active(&self) -> bool {
+        // Relaxed: as in `handle`.
+        self.active.load(Ordering::Relaxed)
+    }
+
+    /// How long a call may take, in nanoseconds.
+    pub(crate) fn timeout(&self) -> Option<u64> {
+        self.policies.as_ref()?.timeout
+    }
+
     #[cold]
     fn call_timed(&self, event: &Event<'_>) -> Result<(), HandlerError> {
         let started = clock::instant();
@@ -100,14 +120,15 @@ pub(crate) struct Calls {
     /// Whether one thread makes them all: the one worker of a lane.
     alone: bool,
     /// Those of that thread.
-    here: [AtomicU64; 2],
+    here: [AtomicU64; 3],
     /// Those of many threads; there once the first of them has been.
-    everywhere: OnceLock<Box<Striped<2>>>,
+    everywhere: OnceLock<Box<Striped<3>>>,
 }
 
 impl Calls {
     const HANDLED: usize = 0;
     const FAILED: usize = 1;
+    const TIMED_OUT: usize = 2;
 
     /// Counts calls that are made by one thread alone, or by many.
     pub(crate) fn by(alone: bool) -> Self {
@@ -136,6 +157,11 @@ impl Calls {
     /// Calls that failed.
     pub(crate) fn failed(&self) -> u64 {
         self.sum(Self::FAILED)
+    }
+
+    /// Calls that took too long.
+    pub(crate) fn timed_out(&self) -> u64 {
+        self.sum(Self::TIMED_OUT)
     }
 }
 

@@ -132,11 +132,24 @@ impl<T> Timer<T> {
     ///
     /// [`ScheduleError`] with the job, when too many wait or the timer is closed.
     pub(crate) fn schedule(&self, at: u64, job: Job<T>) -> Result<TimerKey, ScheduleError<T>> {
+        self.schedule_within(self.capacity, at, job)
+    }
+
+    /// As [`schedule`](Self::schedule), even when as many jobs wait as may: for jobs of which each lane has one or two.
+    ///
+    /// # Errors
+    ///
+    /// [`ScheduleError::Closed`] with the job.
+    pub(crate) fn schedule_always(&self, at: u64, job: Job<T>) -> Result<TimerKey, ScheduleError<T>> {
+        self.schedule_within(usize::MAX, at, job)
+    }
+
+    fn schedule_within(&self, capacity: usize, at: u64, job: Job<T>) -> Result<TimerKey, ScheduleError<T>> {
         let mut state = self.lock();
         if state.closed {
             return Err(ScheduleError::Closed(job));
         }
-        if state.waiting.len() >= self.capacity {
+        if state.waiting.len() >= capacity {
             return Err(ScheduleError::Full(job));
         }
         let (key, is_next) = state.insert(at, Task::Once(job));

@@ -1,25 +1,60 @@
 //! The thread behind a lane: takes events out of the ring and delivers them.
 
+mod guarded;
+#[cfg(test)]
+mod tests;
+mod watchdog;
+
 use std::sync::Arc;
 
+use nervebus_core::LaneId;
+use nervebus_core::lease::Revoked;
 use nervebus_core::ring::PopError;
 
 use crate::context;
 use crate::delivery::count;
 use crate::delivery::deliver::{deliver, deliver_and_note};
-use crate::delivery::directory::{RouteCache, TopicState};
+use crate::delivery::directory::{RouteCache, TopicRoute, TopicState};
 use crate::delivery::engine::Engine;
 use crate::delivery::envelope::{Envelope, TopicId};
 use crate::delivery::failure::drop_quietly;
 use crate::delivery::idle::rest;
 use crate::delivery::lane::Queue;
+use crate::delivery::watch::{Seat, Work};
 use crate::event::OwnedEvent;
 
-/// Runs until the lane is closed and drained.
+/// Serves the lane until it is closed and drained, or until a call has taken too long and another worker has taken over.
 pub(crate) fn run(engine: &Arc<Engine>, queue: &Arc<Queue>) {
     context::become_worker(engine.bus, queue.id);
-    let _ending = Ending(queue);
+    let ending = Ending(queue);
+    loop {
+        // Before it looks for work: whoever has work for it wakes the thread that is named.
+        queue.bed.how().is_this_thread();
+        let (mut seat, unfinished, recovered) = queue.watch.sit_down();
+        if recovered {
+            watchdog::say_recovered(engine, queue);
+        }
+        if serve(engine, queue, &mut seat, unfinished).is_ok() {
+            return;
+        }
+        if !queue.watch.come_back(seat.number) {
+            // The lane has another worker, whose end will be the lane's.
+            return std::mem::forget(ending);
+        }
+    }
+}
+
+/// Runs until the lane is closed and drained.
+fn serve(
+    engine: &Arc<Engine>,
+    queue: &Arc<Queue>,
+    seat: &mut Seat,
+    unfinished: Option<Box<Work>>,
+) -> Result<(), Revoked> {
     let (mut topics, mut idle) = (Topics::default(), 0);
+    if let Some(work) = unfinished {
+        guarded::go_on(engine, queue, &mut topics, seat, *work)?;
+    }
     loop {
         if queue.is_stale() {
             topics.refresh();
@@ -29,7 +64,7 @@ pub(crate) fn run(engine: &Arc<Engine>, queue: &Arc<Queue>) {
             Ok(envelope) => {
                 worked = true;
                 queue.after_pop();
-                handle(engine, queue, &mut topics, envelope);
+                handle(engine, queue, &mut topics, seat, envelope)?;
             }
             Err(PopError::Closed) => break,
             Err(PopError::Empty) => {}
@@ -37,15 +72,16 @@ pub(crate) fn run(engine: &Arc<Engine>, queue: &Arc<Queue>) {
         // What stepped aside found the ring full, so it comes after what was in there.
         if let Some(envelope) = queue.spill.pop() {
             worked = true;
-            handle(engine, queue, &mut topics, envelope);
+            handle(engine, queue, &mut topics, seat, envelope)?;
         }
         idle = if worked { 0 } else { rest(queue, idle) };
     }
     // Between closing and here, a record of the lane's last failures may have stepped aside.
     queue.spill.close();
     while let Some(envelope) = queue.spill.pop() {
-        handle(engine, queue, &mut topics, envelope);
+        handle(engine, queue, &mut topics, seat, envelope)?;
     }
+    Ok(())
 }
 
 /// Says that the worker has ended, however it did. Nothing of a user's can unwind it; if something of ours does, the lane
@@ -69,6 +105,31 @@ struct Topics {
 struct Seen {
     topic: Arc<TopicState>,
     route: RouteCache,
+    /// The version of the route for which the next was found out, or one that no route has.
+    version: u64,
+    /// Whether a handler of the lane has policies, so that its calls are more than calls.
+    guarded: bool,
+}
+
+impl Seen {
+    fn new((topic, route): (Arc<TopicState>, RouteCache)) -> Self {
+        Self { topic, route, version: u64::MAX, guarded: false }
+    }
+
+    /// The present route, and whether a handler of this lane in it has policies.
+    #[inline]
+    fn look(&mut self, lane: LaneId) -> (&TopicState, &TopicRoute, bool) {
+        let route = self.route.load();
+        if route.version() != self.version {
+            (self.version, self.guarded) = (route.version(), is_guarded(route, lane));
+        }
+        (&self.topic, route, self.guarded)
+    }
+}
+
+#[cold]
+fn is_guarded(route: &TopicRoute, lane: LaneId) -> bool {
+    route.lane(lane).iter().any(|entry| entry.handler.policies.is_some())
 }
 
 impl Topics {
@@ -87,21 +148,31 @@ impl Topics {
         }
         let seen = self.seen.get_mut(index)?;
         if seen.is_none() {
-            *seen = engine.directory.follow(id).map(|(topic, route)| Seen { topic, route });
+            *seen = engine.directory.follow(id).map(Seen::new);
         }
         seen.as_mut()
     }
 }
 
-fn handle(engine: &Arc<Engine>, queue: &Queue, topics: &mut Topics, mut envelope: Envelope) {
-    let Some(Seen { topic, route }) = topics.get(engine, envelope.topic) else {
+fn handle(
+    engine: &Arc<Engine>,
+    queue: &Arc<Queue>,
+    topics: &mut Topics,
+    seat: &mut Seat,
+    mut envelope: Envelope,
+) -> Result<(), Revoked> {
+    let Some(seen) = topics.get(engine, envelope.topic) else {
         // Topics are never forgotten while the bus lives.
-        return;
+        return Ok(());
     };
+    let (topic, route, guarded) = seen.look(queue.id);
+    if guarded || envelope.head.expires != 0 {
+        return guarded::handle(engine, queue, topics, seat, envelope);
+    }
     let ticket = envelope.ticket.take();
     // Who subscribed after the emit does not get this event, though the route has them by now.
     let version = envelope.version;
-    let entries = route.load().lane(queue.id).iter().filter(|entry| entry.since <= version);
+    let entries = route.lane(queue.id).iter().filter(|entry| entry.since <= version);
     let event = envelope.event(&topic.name, engine.bus);
     let (delivered, outcomes) = match &ticket {
         None => (deliver(entries, &event), Vec::new()),
@@ -125,4 +196,5 @@ fn handle(engine: &Arc<Engine>, queue: &Queue, topics: &mut Topics, mut envelope
     if delivered.trouble.is_some() {
         drop_quietly(delivered);
     }
+    Ok(())
 }

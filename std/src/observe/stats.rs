@@ -59,6 +59,19 @@ pub struct LaneStats {
     pub failed: u64,
     /// Events dropped.
     pub dropped: u64,
+    /// Calls that did not end in time.
+    pub timed_out: u64,
+    /// Deliveries whose event was past its time to live or deadline.
+    pub expired: u64,
+    /// Calls that ended after their time was up; what they returned was discarded.
+    pub late: u64,
+    /// Calls that did not end in time, and have not ended since.
+    pub stuck: usize,
+    /// Whether somebody serves it. `false` while more calls are [`stuck`](Self::stuck) than the builder's `max_abandoned`,
+    /// or while the system would not start another worker.
+    pub healthy: bool,
+    /// Workers that the system would not start.
+    pub not_started: u64,
     /// Whether its workers are on the cores that were asked for; `None` if none were, or before the first worker has
     /// begun; `Some(false)` once the system has refused one of them.
     pub pinned: Option<bool>,
@@ -82,6 +95,8 @@ pub struct SubscriptionStats {
     pub handled: u64,
     /// Calls that failed.
     pub failed: u64,
+    /// Calls that did not end in time.
+    pub timed_out: u64,
     /// The median of the calls that were timed, at most 1/8 too high; `None` if none was.
     pub p50: Option<Duration>,
     /// The duration that 99 of 100 timed calls did not exceed.
@@ -141,6 +156,12 @@ fn lane(queues: &[Arc<Queue>]) -> LaneStats {
         handled: sum(|queue| count::read(&queue.outcomes.handled)),
         failed: sum(|queue| count::read(&queue.outcomes.failed)),
         dropped: sum(|queue| count::read(&queue.dropped_events)),
+        timed_out: sum(|queue| count::read(&queue.outcomes.timed_out)),
+        expired: sum(|queue| count::read(&queue.outcomes.expired)),
+        late: sum(|queue| count::read(&queue.watch.late)),
+        stuck: size(|queue| queue.watch.stuck().len()),
+        healthy: queues.iter().all(|queue| !queue.watch.is_unserved()),
+        not_started: sum(|queue| count::read(&queue.watch.not_started)),
         pinned: queues.iter().filter_map(|queue| queue.pinning.outcome()).reduce(|all, one| all && one),
     }
 }
@@ -155,6 +176,7 @@ fn row(engine: &Engine, subscription: &Subscription) -> SubscriptionStats {
         priority: subscription.priority.get(),
         handled: subscription.calls.handled(),
         failed: subscription.calls.failed(),
+        timed_out: subscription.calls.timed_out(),
         p50: percentile(0.50),
         p99: percentile(0.99),
     }

@@ -1,7 +1,7 @@
 //! Threads: starting, parking and waking them.
 
 use std::io;
-use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::Duration;
 
@@ -24,16 +24,25 @@ pub(crate) fn yield_now() {
     thread::yield_now();
 }
 
-/// Sleeps by parking. The thread that does so is named once, before others can wake it.
+/// Sleeps by parking. The thread that does so is named before others can wake it.
+///
+/// Another may take its place, which names itself before it looks for work. Whoever wakes the former one meanwhile has
+/// done what it wakes for before the other has named itself, by the lock, and so the other sees it; the former bears a
+/// wake-up for nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Park {
-    sleeper: OnceLock<Thread>,
+    /// A lock and not a cell that is written once: it is taken only when there is somebody to wake, which costs far more.
+    sleeper: Mutex<Option<Thread>>,
 }
 
 impl Park {
-    /// Names the thread that sleeps; the first one named stays.
+    /// Names the thread that sleeps; the last one named counts.
     pub(crate) fn is_done_by(&self, thread: &Thread) {
-        let _ = self.sleeper.set(thread.clone());
+        *self.lock() = Some(thread.clone());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Thread>> {
+        self.sleeper.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Names this thread as the one that sleeps.
@@ -43,7 +52,7 @@ impl Park {
 
     /// Whether the thread that sleeps has been named.
     pub(crate) fn is_named(&self) -> bool {
-        self.sleeper.get().is_some()
+        self.lock().is_some()
     }
 }
 
@@ -53,7 +62,7 @@ impl Wait for Park {
     }
 
     fn wake(&self) {
-        if let Some(sleeper) = self.sleeper.get() {
+        if let Some(sleeper) = &*self.lock() {
             sleeper.unpark();
         }
     }

@@ -1,16 +1,19 @@
 //! The general way of an emit: to any mixture of inline handlers, lanes and the audit log.
 
+use std::sync::Arc;
+
 use nervebus_core::LaneId;
 
 use super::{How, Refused, Returned, narrow, patience_here};
-use crate::context;
-use crate::delivery::deliver::{deliver, deliver_and_note};
+use crate::context::{self, Deadline, Lineage};
+use crate::delivery::deliver::{deliver, deliver_and_note, deliver_until};
 use crate::delivery::directory::{TopicRoute, TopicState};
 use crate::delivery::engine::{Engine, Exit, InlineAccount as Inline};
 use crate::delivery::envelope::{Envelope, Head};
 use crate::delivery::failure::drop_quietly;
 use crate::delivery::lane::{Patience, Pushed, Queue};
 use crate::delivery::report::Waiter;
+use crate::delivery::watch::CallLimit;
 use crate::payload::Body;
 use crate::platform::place::Place;
 use crate::receipt::Receipt;
@@ -34,8 +37,10 @@ impl Engine {
         }
         let queued = !route.is_all_inline();
         let patience = patience_here(how.patience);
-        let head = match self.may_emit(seq, route, how, patience, queued).and_then(|()| self.far_head(seq, route, how))
-        {
+        let head = self.far_head(seq, route, how);
+        let patience = patience.not_beyond(head.as_ref().map_or(0, |head| head.expires));
+        let may_go = |head: Head| self.may_emit(seq, route, how, patience, queued).map(|()| head);
+        let head = match head.and_then(may_go) {
             Ok(head) => head,
             Err(refused) => return Err(Box::new((refused, body))),
         };
@@ -162,7 +167,29 @@ impl Engine {
             head.meta.clone_from(&extra.meta);
             head.own = extra.system;
         }
+        if !how.is_system() {
+            self.bound(&mut head, how.extra.map_or(0, |extra| extra.expires))?;
+        }
         Ok(head)
+    }
+
+    /// Sets when an event expires, by its time to live and its deadline, unless that has passed.
+    fn bound(&self, head: &mut Head, ttl: u64) -> Result<(), Refused> {
+        let deadline = head.lineage.as_ref().and_then(|lineage| Some((lineage, lineage.deadline.as_ref()?)));
+        let expires = match deadline {
+            None if ttl == 0 => return Ok(()),
+            None => ttl,
+            Some((lineage, deadline)) => {
+                let at = deadline.on(self.bus, &self.clock);
+                if deadline.bus != self.bus {
+                    let deadline = Some(Deadline { at, bus: self.bus, clock: self.clock.clone() });
+                    head.lineage = Some(Arc::new(Lineage { deadline, ..Lineage::clone(lineage) }));
+                }
+                if ttl == 0 { at } else { ttl.min(at) }
+            }
+        };
+        head.expires = expires;
+        if self.clock.now() >= expires { Err(Refused::Expired) } else { Ok(()) }
     }
 
     fn push_tap(&self, tap: &Queue, envelope: &mut Envelope, patience: Patience, place: Place) {
@@ -185,8 +212,18 @@ impl Engine {
     ) {
         let entries = route.inline();
         self.inline.add(place, Inline::ROUTED, entries.len());
-        let event = envelope.event(&topic.name, self.bus);
+        let mut event = envelope.event(&topic.name, self.bus);
+        let expires = envelope.head.expires;
+        let limit = CallLimit { clock: &self.clock, deadline: expires, watchdog: None };
         let delivered = match waiter {
+            waiter if expires != 0 => {
+                event.call = Some(&limit);
+                let (delivered, outcomes) = deliver_until(entries, &event, || self.clock.now() >= expires);
+                if let Some(waiter) = waiter {
+                    waiter.add(outcomes, delivered.cancelled() + delivered.expired());
+                }
+                delivered
+            }
             None => deliver(entries, &event),
             Some(waiter) => {
                 let (delivered, outcomes) = deliver_and_note(entries, &event);

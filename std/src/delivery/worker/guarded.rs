@@ -1,0 +1,165 @@
+//! One event to a lane's handlers when there is more to it than calling them: it may expire, or a call may take too long.
+
+use std::sync::Arc;
+
+use nervebus_core::lease::Revoked;
+
+use super::{Topics, watchdog};
+use crate::delivery::count;
+use crate::delivery::deliver::{RouteEntry, enter};
+use crate::delivery::engine::Engine;
+use crate::delivery::envelope::Envelope;
+use crate::delivery::failure::drop_quietly;
+use crate::delivery::lane::Queue;
+use crate::delivery::watch::{CallLimit, Progress, Seat, Work};
+use crate::event::{Call, OwnedEvent};
+
+/// What became of a handler's turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Done,
+    /// It came too late, as will those of all the handlers behind.
+    Expired,
+}
+
+/// Delivers an event that has just come out of the ring.
+///
+/// # Errors
+///
+/// [`Revoked`] when a call has taken too long: then the calling thread is no longer the lane's worker, and must touch
+/// nothing that is the worker's.
+#[cold]
+#[inline(never)]
+pub(super) fn handle(
+    engine: &Arc<Engine>,
+    queue: &Arc<Queue>,
+    topics: &mut Topics,
+    seat: &mut Seat,
+    envelope: Envelope,
+) -> Result<(), Revoked> {
+    let Some(seen) = topics.get(engine, envelope.topic) else { return Ok(()) };
+    let work = Work::new(envelope, Arc::clone(&seen.topic), engine.bus);
+    go_on(engine, queue, topics, seat, work)
+}
+
+/// Goes on with an event whose first handlers may have had their turn.
+///
+/// # Errors
+///
+/// As [`handle`].
+pub(super) fn go_on(
+    engine: &Arc<Engine>,
+    queue: &Arc<Queue>,
+    topics: &mut Topics,
+    seat: &mut Seat,
+    work: Work,
+) -> Result<(), Revoked> {
+    report(engine, queue, &work);
+    if let Err(work) = seat.holder.hold(work) {
+        // The seat is empty: what was in it was taken out when its event was finished.
+        finish(engine, queue, work);
+        return Ok(());
+    }
+    call_all(engine, queue, topics, seat)?;
+    let work = seat.holder.take().ok_or(Revoked)?;
+    finish(engine, queue, work);
+    Ok(())
+}
+
+fn call_all(engine: &Arc<Engine>, queue: &Arc<Queue>, topics: &mut Topics, seat: &mut Seat) -> Result<(), Revoked> {
+    let work = seat.holder.value().ok_or(Revoked)?;
+    let Some(seen) = topics.get(engine, work.envelope().topic) else { return Ok(()) };
+    let _scope = enter(&work.event(None));
+    let mut entries = work.to_come(seen.route.load().lane(queue.id));
+    while let Some(entry) = entries.next() {
+        // One that has ended is cancelled: that is the difference between those expected and all others.
+        if entry.handler.is_active() && take_turn(engine, queue, seat, entry)? == Turn::Expired {
+            let behind = entries.filter(|entry| entry.handler.is_active()).count();
+            let work = seat.holder.value().ok_or(Revoked)?;
+            work.progress().tally.expired = 1 + behind as u64;
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn take_turn(engine: &Arc<Engine>, queue: &Arc<Queue>, seat: &mut Seat, entry: &RouteEntry) -> Result<Turn, Revoked> {
+    let (clock, subscription) = (&engine.clock, &entry.handler);
+    let work = seat.holder.value().ok_or(Revoked)?;
+    let expires = work.envelope().head.expires;
+    let timeout = subscription.timeout();
+    if expires == 0 && timeout.is_none() {
+        let result = subscription.call(&work.event(None));
+        work.progress().end(subscription, result);
+        return Ok(Turn::Done);
+    }
+    let now = clock.now();
+    if expires != 0 && now >= expires {
+        return Ok(Turn::Expired);
+    }
+    let Some(timeout) = timeout else {
+        let limit = CallLimit { clock, deadline: expires, watchdog: None };
+        let result = subscription.call(&work.event(Some(&limit)));
+        work.progress().end(subscription, result);
+        return Ok(Turn::Done);
+    };
+    // Not beyond the event's own end.
+    let limit = if expires == 0 { timeout } else { timeout.min(expires - now) };
+    let deadline = now.saturating_add(limit);
+    work.progress().begin(subscription, limit);
+    seat.holder.begin(deadline);
+    if queue.watch.expect(deadline) {
+        watchdog::plan(engine, queue);
+    }
+    let work = seat.holder.value().ok_or(Revoked)?;
+    let limit = CallLimit { clock, deadline, watchdog: Some(&seat.watchdog) };
+    let limit: &dyn Call = &limit;
+    let result = subscription.call(&work.event(Some(limit)));
+    if seat.holder.end().is_err() {
+        drop_quietly(result);
+        return Err(Revoked);
+    }
+    let work = seat.holder.value().ok_or(Revoked)?;
+    work.progress().end(subscription, result);
+    Ok(Turn::Done)
+}
+
+/// Says what is to be said of an event that was taken over, before its other handlers are called. For whoever is the
+/// lane's worker, or acts for it.
+pub(super) fn report(engine: &Engine, queue: &Queue, work: &Work) {
+    let Some(claim) = work.claim() else { return };
+    let (failures, outcomes) = {
+        let mut progress = work.progress();
+        (std::mem::take(&mut progress.failures), std::mem::take(&mut progress.outcomes))
+    };
+    let own = work.envelope().head.own;
+    engine.bury(OwnedEvent(Arc::new(claim)), own, &queue.name, &failures);
+    drop_quietly(failures);
+    let mut progress = work.progress();
+    progress.tally.settle(&queue.outcomes);
+    if let Some(ticket) = &mut progress.ticket {
+        ticket.note(outcomes);
+    }
+}
+
+/// Writes the account of an event for which nothing more will be done. For whoever is the lane's worker, or acts for it.
+pub(super) fn finish(engine: &Engine, queue: &Queue, work: Work) {
+    let Progress { mut tally, failures, outcomes, ticket, .. } = std::mem::take(&mut *work.progress());
+    let (expected, own) = (u64::from(work.envelope().expected), work.envelope().head.own);
+    if failures.is_empty() && tally.expired == 0 {
+        drop_quietly(work);
+    } else {
+        let event = OwnedEvent(Arc::new(work));
+        if tally.expired > 0 {
+            engine.bury_expired(event.clone(), &queue.name);
+        }
+        engine.bury(event, own, &queue.name, &failures);
+    }
+    let ended = tally.settle(&queue.outcomes);
+    count::add_alone(&queue.outcomes.cancelled, expected.saturating_sub(ended));
+    count::add_alone(&queue.outcomes.finished, 1);
+    if let Some(ticket) = ticket {
+        ticket.report(outcomes);
+    }
+    drop_quietly(failures);
+}

@@ -1,0 +1,165 @@
+//! The watchdog of a lane's worker: takes the event over from a call that has taken too long, and finds another worker.
+//!
+//! It is a job of the bus's timer. It looks at the moment at which the call under way must have ended, and no job waits
+//! while no such call is under way.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::guarded::{finish, report};
+use super::run;
+use crate::delivery::count;
+use crate::delivery::engine::{Engine, LANE_RECOVERED, LANE_UNHEALTHY};
+use crate::delivery::failure::drop_quietly;
+use crate::delivery::lane::Queue;
+use crate::delivery::watch::Work;
+use crate::platform::threads;
+
+/// How long until the system is asked again for a thread that it has refused.
+pub(super) const AGAIN: Duration = Duration::from_millis(100);
+
+/// Why a lane has no worker.
+#[derive(Debug)]
+enum Vacancy {
+    /// As many calls have not ended as may.
+    Limit,
+    /// The system would not start a thread.
+    NotStarted(io::Error),
+}
+
+/// Sees to it that somebody looks at the next moment that the watch expects something at.
+#[cold]
+pub(super) fn plan(engine: &Arc<Engine>, queue: &Arc<Queue>) {
+    let mut state = queue.watch.lock();
+    let before = state.look.take();
+    if let Some(at) = queue.watch.next_look() {
+        let queue = Arc::clone(queue);
+        // A timer that is closed watches nothing any more: the bus has been shut down.
+        state.look = engine.timer.schedule_always(at, Box::new(move |engine| look(engine, &queue))).ok();
+    }
+    drop(state);
+    drop_quietly(before.and_then(|key| engine.timer.cancel(key)));
+}
+
+fn look(engine: &Arc<Engine>, queue: &Arc<Queue>) {
+    queue.watch.looks_now();
+    let now = engine.clock.now();
+    let mut state = queue.watch.lock();
+    let Some(watchdog) = state.watchdog.clone() else { return };
+    // Under the lock, without which a worker does not come back: so that it finds itself among those that are stuck.
+    let Some(claim) = watchdog.revoke(now) else {
+        drop(state);
+        if watchdog.due().is_some_and(|due| queue.watch.expect(due)) {
+            plan(engine, queue);
+        }
+        return;
+    };
+    let number = state.number;
+    state.stuck.push((number, claim.handler()));
+    state.unfinished = Some(Box::new(Work::taken_over(claim)));
+    drop(state);
+    replace(engine, queue);
+}
+
+/// Finds a worker for a lane that has none, or leaves it without. For the thread that acts for the worker.
+fn replace(engine: &Arc<Engine>, queue: &Arc<Queue>) {
+    loop {
+        let why = match start(engine, queue) {
+            Ok(true) => return,
+            Ok(false) => Vacancy::Limit,
+            Err(error) => Vacancy::NotStarted(error),
+        };
+        clear_up(engine, queue);
+        queue.watch.set_unserved(true);
+        queue.room.wake();
+        let episode = !std::mem::replace(&mut queue.watch.lock().unhealthy, true);
+        if episode {
+            say_unhealthy(engine, queue, &why);
+        }
+        let mut state = queue.watch.lock();
+        if matches!(why, Vacancy::NotStarted(_)) {
+            state.vacant = true;
+            drop(state);
+            return ask_again(engine, queue);
+        }
+        if state.stuck.len() > engine.max_abandoned {
+            state.vacant = true;
+            return;
+        }
+        // One of them has come back meanwhile.
+    }
+}
+
+/// Starts another worker; `false` when as many calls have not ended as may.
+fn start(engine: &Arc<Engine>, queue: &Arc<Queue>) -> io::Result<bool> {
+    let number = {
+        let state = queue.watch.lock();
+        if state.stuck.len() > engine.max_abandoned {
+            return Ok(false);
+        }
+        state.number + 1
+    };
+    let (engine, own) = (Arc::clone(engine), Arc::clone(queue));
+    let body = move || {
+        own.pinning.pin_to(own.core);
+        run(&engine, &own);
+    };
+    let started = spawn(queue, format!("{}.{number}", queue.thread), body);
+    if started.is_err() {
+        count::add(&queue.watch.not_started, 1);
+    }
+    started.map(|()| true)
+}
+
+fn spawn(queue: &Queue, name: String, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    #[cfg(test)]
+    if count::read(&queue.watch.refuse) > 0 {
+        queue.watch.refuse.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+        return Err(io::Error::other("no more threads"));
+    }
+    let _ = queue;
+    threads::spawn(name, body).map(drop)
+}
+
+/// Does what needs no worker for the event that was taken over, and finishes it when no handler is left.
+fn clear_up(engine: &Engine, queue: &Queue) {
+    let Some(work) = queue.watch.lock().unfinished.take() else { return };
+    report(engine, queue, &work);
+    let route = work.topic.table.load();
+    if work.to_come(route.lane(queue.id)).any(|entry| entry.handler.is_active()) {
+        queue.watch.lock().unfinished = Some(work);
+    } else {
+        finish(engine, queue, *work);
+    }
+}
+
+/// Asks the system for a worker again after a while, unless a stuck one has come back by then.
+fn ask_again(engine: &Arc<Engine>, queue: &Arc<Queue>) {
+    let own = Arc::clone(queue);
+    let job = move |engine: &Arc<Engine>| {
+        if std::mem::take(&mut own.watch.lock().vacant) {
+            replace(engine, &own);
+        }
+    };
+    // A timer that is closed starts nothing any more: the bus has been shut down.
+    let _ = engine.timer.schedule_always(engine.clock.after(AGAIN), Box::new(job)).map_err(drop_quietly);
+}
+
+#[cold]
+fn say_unhealthy(engine: &Engine, queue: &Queue, why: &Vacancy) {
+    let stuck = queue.watch.stuck();
+    let error = match why {
+        Vacancy::Limit => format!("{} handlers have not returned in time", stuck.len()),
+        Vacancy::NotStarted(error) => format!("cannot start a worker: {error}"),
+    };
+    engine.emit_system(LANE_UNHEALTHY, json!({"lane": &*queue.name, "stuck": stuck, "error": error}), None);
+}
+
+#[cold]
+pub(super) fn say_recovered(engine: &Engine, queue: &Queue) {
+    let stuck = queue.watch.stuck();
+    engine.emit_system(LANE_RECOVERED, json!({"lane": &*queue.name, "stuck": stuck}), None);
+}
