@@ -11,9 +11,10 @@ use nervebus_core::gate::Gate;
 use crate::admission::name::NameRule;
 use crate::bus::{Audit, Bus};
 use crate::context;
+use crate::delivery::again::Underway;
 use crate::delivery::dead_letters::DeadLetterStore;
 use crate::delivery::directory::{Directory, Limits};
-use crate::delivery::engine::{AUDIT_ERROR, Engine, HANDLER_ERROR, InlineAccount};
+use crate::delivery::engine::{AUDIT_ERROR, BREAKER_CLOSED, BREAKER_OPENED, Engine, HANDLER_ERROR, InlineAccount};
 use crate::delivery::lane::{Lane, Overflow, Queue};
 use crate::delivery::timer::{self, Timer};
 use crate::delivery::timing::Timing;
@@ -21,6 +22,7 @@ use crate::delivery::worker;
 use crate::error::BuildError;
 use crate::platform::clock::Clock;
 use crate::platform::manual_clock::ManualClock;
+use crate::platform::random::Dice;
 use crate::platform::storage::{AppendFile, Disk, Storage};
 use crate::platform::{affinity, random, threads};
 use crate::records::audit::{AuditAccount, AuditLog};
@@ -64,6 +66,7 @@ pub struct Builder {
     wait_limit: Duration,
     clock: Clock,
     storage: Arc<dyn Storage>,
+    seed: u64,
 }
 
 impl Builder {
@@ -82,6 +85,7 @@ impl Builder {
             wait_limit: Duration::from_secs(30),
             clock: Clock::machine(),
             storage: Arc::new(Disk),
+            seed: random::bits(),
         }
     }
 
@@ -168,6 +172,13 @@ impl Builder {
         self
     }
 
+    /// Has retries wait as long as they do with every bus of this seed.
+    #[cfg(test)]
+    pub(crate) fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
     /// Puts the audit log and the log of dead letters on other storage than this machine's files.
     #[cfg(test)]
     pub(crate) fn storage(mut self, storage: Box<dyn Storage>) -> Self {
@@ -234,10 +245,11 @@ impl Builder {
             bus: random::bits() | 1,
             gate: Gate::new(),
             is_bare: tap.is_none(),
-            directory: Directory::new(self.limits, &[HANDLER_ERROR, AUDIT_ERROR]),
+            directory: Directory::new(self.limits, &[HANDLER_ERROR, AUDIT_ERROR, BREAKER_OPENED, BREAKER_CLOSED]),
             queues,
             tap,
             inline: InlineAccount::default(),
+            inline_again: Underway::default(),
             dead_letters,
             system: AtomicU64::new(0),
             system_lost: AtomicU64::new(0),
@@ -247,6 +259,7 @@ impl Builder {
             wait_limit: self.wait_limit,
             clock: self.clock.clone(),
             timer: Arc::new(Timer::new(self.clock.clone(), timer::CAPACITY)),
+            dice: Dice::new(self.seed),
             started: self.clock.now(),
             draining: AtomicBool::new(false),
         })

@@ -1,31 +1,32 @@
 //! What the threads of a bus share.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
+use nervebus_core::LaneId;
 use nervebus_core::gate::Gate;
-use nervebus_core::{LaneId, Reason};
 
 use crate::admission::name::NameRule;
+use crate::delivery::again::Underway;
 use crate::delivery::count::Striped;
-use crate::delivery::dead_letters::{DeadLetterStore, Obituary};
-
+use crate::delivery::dead_letters::DeadLetterStore;
 use crate::delivery::directory::Directory;
-use crate::delivery::failure::{HandlerError, text_of};
 use crate::delivery::lane::Queue;
-use crate::delivery::subscription::Subscription;
 use crate::delivery::timer::Timer;
-use crate::event::OwnedEvent;
 use crate::platform::clock::Clock;
 use crate::platform::place::{Place, STRIPES};
+use crate::platform::random::Dice;
 
 /// The topic of the record of a failed handler.
 pub(crate) const HANDLER_ERROR: &str = "system.handler_error";
 
 /// The topic of the record of an audit log that cannot be written.
 pub(crate) const AUDIT_ERROR: &str = "system.audit_error";
+
+/// The topics of the records of a breaker that has opened or closed.
+pub(crate) const BREAKER_OPENED: &str = "system.breaker_opened";
+pub(crate) const BREAKER_CLOSED: &str = "system.breaker_closed";
 
 /// How an emit ends; the exits of the gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +78,8 @@ pub(crate) struct Engine {
     /// A queue that gets every event whatever its topic: the audit log's.
     pub(crate) tap: Option<Arc<Queue>>,
     pub(crate) inline: InlineAccount,
+    /// Dead letters that are being sent back to handlers on their senders' threads.
+    pub(crate) inline_again: Underway,
     pub(crate) dead_letters: DeadLetterStore,
     /// Events that the bus emitted itself.
     pub(crate) system: AtomicU64,
@@ -94,6 +97,8 @@ pub(crate) struct Engine {
     pub(crate) clock: Clock,
     /// Jobs that wait for their moment; its thread runs them.
     pub(crate) timer: Arc<Timer<Self>>,
+    /// What spreads retries.
+    pub(crate) dice: Dice,
     /// The clock's moment at which the bus was built.
     pub(crate) started: u64,
     /// Whether a handler has shut the bus down, and a thread was started for that.
@@ -111,55 +116,4 @@ impl Engine {
     pub(crate) fn lane_name(&self, lane: LaneId) -> &str {
         self.queue(lane).map_or("inline", |queue| &queue.name)
     }
-
-    /// Makes dead letters and records of an event's failures.
-    #[cold]
-    pub(crate) fn bury(
-        &self,
-        event: OwnedEvent,
-        own: bool,
-        lane: &str,
-        failures: &[(Arc<Subscription>, Arc<HandlerError>)],
-    ) {
-        for (subscription, error) in failures {
-            let text = text_of(error);
-            // A record that cannot be handled makes no further record, or one bad handler of records would go on for ever.
-            if !own {
-                let record = failure_record(&event, lane, subscription, error.kind(), &text);
-                self.emit_system(HANDLER_ERROR, record, Some(&event));
-            }
-            let obituary = Obituary {
-                reason: Reason::HandlerError,
-                subscription: Some(subscription.id),
-                handler: Arc::clone(&subscription.name),
-                pattern: Some(Arc::from(&*subscription.pattern)),
-                error: text,
-                attempts: 1,
-            };
-            self.dead_letters.push(event.clone(), obituary);
-        }
-    }
-}
-
-/// The payload of a `system.handler_error`.
-fn failure_record(
-    event: &OwnedEvent,
-    lane: &str,
-    subscription: &Subscription,
-    kind: &str,
-    error: &str,
-) -> serde_json::Value {
-    let event = event.as_event();
-    let mut id = String::new();
-    let _ = write!(id, "{}", event.id());
-    serde_json::json!({
-        "event_type": event.topic(),
-        "event_id": id,
-        "seq": event.seq(),
-        "handler": &*subscription.name,
-        "subscription": subscription.id.get(),
-        "lane": lane,
-        "error_type": kind,
-        "error": error,
-    })
 }

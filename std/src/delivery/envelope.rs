@@ -33,13 +33,15 @@ pub(crate) struct Head {
     pub(crate) hops: u32,
     /// Whether the bus emitted it itself.
     pub(crate) own: bool,
+    /// How often the handler that sees it was called with it before; up to the most that fits.
+    pub(crate) earlier: u16,
     pub(crate) lineage: Option<Arc<Lineage>>,
     pub(crate) meta: Option<Arc<Meta>>,
 }
 
 impl Head {
     pub(crate) const fn new(seq: u64) -> Self {
-        Self { seq, time: AtomicU64::new(0), cause: 0, hops: 0, own: false, lineage: None, meta: None }
+        Self { seq, time: AtomicU64::new(0), cause: 0, hops: 0, own: false, earlier: 0, lineage: None, meta: None }
     }
 
     /// When the event was emitted, in nanoseconds since the Unix epoch. The first to ask sets it: an emit that leaves
@@ -64,6 +66,7 @@ impl Clone for Head {
             cause: self.cause,
             hops: self.hops,
             own: self.own,
+            earlier: self.earlier,
             lineage: self.lineage.clone(),
             meta: self.meta.clone(),
         }

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::error::Error;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 /// How a handler failed.
 #[derive(Debug)]
@@ -13,14 +14,22 @@ pub enum HandlerError {
     Error(Box<dyn Error + Send + Sync>),
     /// It panicked, with this message. The panic went no further.
     Panic(String),
+    /// It was not called, because its [`Breaker`](crate::Breaker) is open.
+    BreakerOpen {
+        /// The breaker's name.
+        breaker: Arc<str>,
+        /// When the breaker may be tried again, in seconds since the Unix epoch.
+        until: f64,
+    },
 }
 
 impl HandlerError {
-    /// `"error"` or `"panic"`: how records name the kind.
+    /// `"error"`, `"panic"` or `"breaker_open"`: how records name the kind.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Error(_) => "error",
             Self::Panic(_) => "panic",
+            Self::BreakerOpen { .. } => "breaker_open",
         }
     }
 
@@ -35,6 +44,7 @@ impl fmt::Display for HandlerError {
         match self {
             Self::Error(error) => error.fmt(f),
             Self::Panic(message) => write!(f, "panicked: {message}"),
+            Self::BreakerOpen { breaker, .. } => write!(f, "not called: breaker {breaker:?} is open"),
         }
     }
 }
@@ -43,7 +53,7 @@ impl Error for HandlerError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Error(error) => Some(&**error),
-            Self::Panic(_) => None,
+            Self::Panic(_) | Self::BreakerOpen { .. } => None,
         }
     }
 }

@@ -6,10 +6,12 @@ use std::sync::{Arc, OnceLock};
 
 use nervebus_core::{Handler, LaneId, Priority, SubscriptionId};
 
+use crate::delivery::breaker::Breaker;
 use crate::delivery::count::{self, Striped};
 use crate::delivery::failure::{HandlerError, drop_quietly};
 use crate::delivery::handler::Thunk;
 use crate::delivery::histogram::Histogram;
+use crate::delivery::retry::Retrying;
 use crate::delivery::timing::Sampling;
 use crate::event::Event;
 use crate::platform::clock;
@@ -36,13 +38,17 @@ pub(crate) struct Subscription {
 pub(crate) struct Policies {
     /// How long a call may take, in nanoseconds.
     pub(crate) timeout: Option<u64>,
+    /// What becomes of a failure, and how much is left of the budget for that.
+    pub(crate) retry: Option<Retrying>,
+    /// Whether a call may be made.
+    pub(crate) breaker: Option<Breaker>,
 }
 
 impl Policies {
     /// Whether there is none.
     fn is_empty(&self) -> bool {
-        let Self { timeout } = self;
-        timeout.is_none()
+        let Self { timeout, retry, breaker } = self;
+        timeout.is_none() && retry.is_none() && breaker.is_none()
     }
 
     /// As a subscription keeps them.
@@ -70,7 +76,13 @@ impl<'a> Handler<Event<'a>> for Subscription {
         if !self.active.load(Ordering::Relaxed) {
             return Err(Failure::Cancelled);
         }
-        let result = if self.sampling.applies_to(event.seq()) { self.call_timed(event) } else { (self.handler)(event) };
+        let result = match &self.policies {
+            None => self.call(event),
+            Some(policies) => match self.call_guarded(policies, event) {
+                Ok(result) => result,
+                Err(refusal) => return Err(Failure::Failed(Arc::new(refusal))),
+            },
+        };
         match result {
             Ok(()) => {
                 self.calls.add(self.lane, Calls::HANDLED);
@@ -85,6 +97,39 @@ impl<'a> Handler<Event<'a>> for Subscription {
 }
 
 impl Subscription {
+    #[inline]
+    fn call(&self, event: &Event<'_>) -> Result<(), HandlerError> {
+        if self.sampling.applies_to(event.seq()) { self.call_timed(event) } else { (self.handler)(event) }
+    }
+
+    /// Calls the handler as its policies say; the outer error is why it was not called.
+    #[inline(never)]
+    fn call_guarded(&self, policies: &Policies, event: &Event<'_>) -> Result<Result<(), HandlerError>, HandlerError> {
+        let permit = policies.breaker.as_ref().map(Breaker::admit).transpose()?.flatten();
+        if let Some(retrying) = &policies.retry {
+            if event.attempt() == 1 {
+                retrying.budget.deposit();
+            } else {
+                count::add(&retrying.retries, 1);
+            }
+        }
+        let result = self.call(event);
+        if let Some(breaker) = &policies.breaker {
+            breaker.record(permit, result.is_ok());
+        }
+        Ok(result)
+    }
+
+    /// Its retry policy, if it has one.
+    pub(crate) fn retrying(&self) -> Option<&Retrying> {
+        self.policies.as_ref()?.retry.as_ref()
+    }
+
+    /// Its breaker, if it has one.
+    pub(crate) fn breaker(&self) -> Option<&Breaker> {
+        self.policies.as_ref()?.breaker.as_ref()
+    }
+
     #[cold]
     fn call_timed(&self, event: &Event<'_>) -> Result<(), HandlerError> {
         let started = clock::instant();

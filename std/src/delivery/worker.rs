@@ -39,6 +39,11 @@ pub(crate) fn run(engine: &Arc<Engine>, queue: &Arc<Queue>) {
             worked = true;
             handle(engine, queue, &mut topics, envelope);
         }
+        // To one handler, whatever else there is for the others.
+        if let Some(again) = queue.again.pop() {
+            worked = true;
+            engine.redeliver(queue, again);
+        }
         idle = if worked { 0 } else { rest(queue, idle) };
     }
     // Between closing and here, a record of the lane's last failures may have stepped aside.
@@ -46,6 +51,7 @@ pub(crate) fn run(engine: &Arc<Engine>, queue: &Arc<Queue>) {
     while let Some(envelope) = queue.spill.pop() {
         handle(engine, queue, &mut topics, envelope);
     }
+    engine.leave(queue, queue.again.close());
 }
 
 /// Says that the worker has ended, however it did. Nothing of a user's can unwind it; if something of ours does, the lane
@@ -93,7 +99,7 @@ impl Topics {
     }
 }
 
-fn handle(engine: &Arc<Engine>, queue: &Queue, topics: &mut Topics, mut envelope: Envelope) {
+fn handle(engine: &Arc<Engine>, queue: &Arc<Queue>, topics: &mut Topics, mut envelope: Envelope) {
     let Some(Seen { topic, route }) = topics.get(engine, envelope.topic) else {
         // Topics are never forgotten while the bus lives.
         return;
@@ -108,15 +114,17 @@ fn handle(engine: &Arc<Engine>, queue: &Queue, topics: &mut Topics, mut envelope
         Some(_) => deliver_and_note(entries, &event),
     };
     let (expected, handled) = (u64::from(envelope.expected), delivered.handled as u64);
-    let (failures, failed) = (delivered.failures(), delivered.failures().len() as u64);
+    let failures = delivered.failures();
+    let mut waiting = 0;
     if failures.is_empty() {
         drop_quietly(envelope);
     } else {
-        let own = envelope.head.own;
-        engine.bury(OwnedEvent(Arc::new(envelope.keep(&topic.name, engine.bus))), own, &queue.name, failures);
+        waiting = engine.fail(queue, OwnedEvent(Arc::new(envelope.keep(&topic.name, engine.bus))), failures);
     }
+    let failed = failures.len() as u64;
     count::add_alone(&queue.outcomes.handled, handled);
-    count::add_alone(&queue.outcomes.failed, failed);
+    // What is tried again has no outcome yet.
+    count::add_alone(&queue.outcomes.failed, failed - waiting);
     count::add_alone(&queue.outcomes.cancelled, expected.saturating_sub(handled + failed));
     count::add_alone(&queue.outcomes.finished, 1);
     if let Some(ticket) = ticket {
