@@ -38,8 +38,11 @@ impl Service {
     }
 }
 
+/// Topic and payload of each record.
+type Records = Arc<Mutex<Vec<(String, Value)>>>;
+
 /// A bus on this clock that notes what it says of breakers, on the emitter's thread.
-fn bus(clock: &ManualClock) -> (Bus, Arc<Mutex<Vec<(String, Value)>>>) {
+fn bus(clock: &ManualClock) -> (Bus, Records) {
     let bus = Bus::builder().clock(clock).lane(Lane::new("other")).build().unwrap();
     let records = Arc::new(Mutex::new(Vec::new()));
     for topic in ["system.breaker_opened", "system.breaker_closed"] {

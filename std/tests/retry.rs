@@ -76,7 +76,11 @@ fn a_poison_event_is_tried_exactly_as_often_as_allowed_and_then_parked() {
             Err(format!("attempt {}", event.attempt()))
         })
         .unwrap();
-    bus.on("job").handle(move |_| drop(other.fetch_add(1, Ordering::Relaxed))).unwrap();
+    bus.on("job")
+        .handle(move |_| {
+            other.fetch_add(1, Ordering::Relaxed);
+        })
+        .unwrap();
     let records = Arc::new(Mutex::new(Vec::new()));
     let record = Arc::clone(&records);
     bus.on("system.handler_error").handle(move |event| record.lock().unwrap().push(event.payload().clone())).unwrap();
