@@ -11,11 +11,10 @@ use nervebus_core::gate::Gate;
 use crate::admission::name::NameRule;
 use crate::bus::{Audit, Bus};
 use crate::context;
+use crate::delivery::again::Underway;
 use crate::delivery::dead_letters::DeadLetterStore;
 use crate::delivery::directory::{Directory, Limits};
-use crate::delivery::engine::{
-    AUDIT_ERROR, Engine, HANDLER_ERROR, HANDLER_TIMEOUT, InlineAccount, LANE_RECOVERED, LANE_UNHEALTHY,
-};
+use crate::delivery::engine::{Engine, InlineAccount, RECORDS};
 use crate::delivery::lane::{Lane, Overflow, Queue};
 use crate::delivery::lanes::Lanes;
 use crate::delivery::timer::{self, Timer};
@@ -24,6 +23,7 @@ use crate::delivery::worker;
 use crate::error::BuildError;
 use crate::platform::clock::Clock;
 use crate::platform::manual_clock::ManualClock;
+use crate::platform::random::Dice;
 use crate::platform::storage::{AppendFile, Disk, Storage};
 use crate::platform::{affinity, random, threads};
 use crate::range::{TIMEOUTS, nanos};
@@ -71,6 +71,7 @@ pub struct Builder {
     max_abandoned: usize,
     clock: Clock,
     storage: Arc<dyn Storage>,
+    seed: u64,
 }
 
 impl Builder {
@@ -91,6 +92,7 @@ impl Builder {
             max_abandoned: 8,
             clock: Clock::machine(),
             storage: Arc::new(Disk),
+            seed: random::bits(),
         }
     }
 
@@ -197,6 +199,13 @@ impl Builder {
         self
     }
 
+    /// Has retries wait as long as they do with every bus of this seed.
+    #[cfg(test)]
+    pub(crate) fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
     /// Puts the audit log and the log of dead letters on other storage than this machine's files.
     #[cfg(test)]
     pub(crate) fn storage(mut self, storage: Box<dyn Storage>) -> Self {
@@ -266,13 +275,11 @@ impl Builder {
             bus: random::bits() | 1,
             gate: Gate::new(),
             is_bare: tap.is_none(),
-            directory: Directory::new(
-                self.limits,
-                &[HANDLER_ERROR, AUDIT_ERROR, HANDLER_TIMEOUT, LANE_UNHEALTHY, LANE_RECOVERED],
-            ),
+            directory: Directory::new(self.limits, RECORDS),
             queues,
             tap,
             inline: InlineAccount::default(),
+            inline_again: Underway::default(),
             dead_letters,
             system: AtomicU64::new(0),
             system_lost: AtomicU64::new(0),
@@ -284,6 +291,7 @@ impl Builder {
             max_abandoned: self.max_abandoned,
             clock: self.clock.clone(),
             timer: Arc::new(Timer::new(self.clock.clone(), timer::CAPACITY)),
+            dice: Dice::new(self.seed),
             started: self.clock.now(),
             draining: AtomicBool::new(false),
         })

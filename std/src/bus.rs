@@ -139,7 +139,7 @@ impl Bus {
     /// Ends a subscription; `false` if there is none of this identity.
     ///
     /// When it returns, no event emitted later reaches the handler, and queued ones that it has not begun are skipped
-    /// and counted as cancelled. A call that another thread has already begun may still run to its end. The handler,
+    /// and counted as cancelled, as are its retries that wait. A call that another thread has already begun may still run to its end. The handler,
     /// with what it owns, is dropped soon after: when such calls have ended, the lane's worker has looked up, and the
     /// [`Publisher`]s of its topics have emitted again or gone.
     pub fn unsubscribe(&self, id: SubscriptionId) -> bool {
@@ -148,6 +148,9 @@ impl Bus {
         if ended.is_some_and(|ended| ended.followed) {
             // Every worker keeps whole routes, those of other lanes' handlers included.
             engine.queues.iter().for_each(|queue| queue.forget_ended());
+        }
+        if ended.is_some() {
+            engine.forget_retries(id);
         }
         ended.is_some()
     }
@@ -181,6 +184,9 @@ impl Bus {
     }
 
     /// Emits, waits for all handlers, and returns the outcome of each.
+    ///
+    /// A handler with a [`Retry`](crate::Retry) has answered when its first attempt has ended: if that failed, the outcome
+    /// is its error, and what becomes of the retries is told elsewhere.
     ///
     /// Waits no longer than the builder's `wait_limit`; handlers that have not answered by then are counted as
     /// unfinished and may still run.
@@ -239,7 +245,8 @@ impl Bus {
 
     /// The dead letters.
     pub fn dead_letters(&self) -> DeadLetters<'_> {
-        DeadLetters { store: &self.engine().dead_letters, directory: &self.engine().directory }
+        let engine = &**self.engine();
+        DeadLetters { store: &engine.dead_letters, directory: &engine.directory, sender: engine }
     }
 
     /// A snapshot of the bus at work.
@@ -261,7 +268,8 @@ impl Bus {
     /// Shuts the bus down: refuses new events, delivers what waits until the deadline, writes the audit log out, and
     /// returns a written account.
     ///
-    /// What is left when the deadline passes becomes dead letters with the reason `shutdown`. A handler that still
+    /// What is left when the deadline passes becomes dead letters with the reason `shutdown`. Retries that are due before
+    /// it are waited for; those that are not become such letters at once. A handler that still
     /// runs then is left to itself. Called again, it reports again; called by several threads at once, it ends with the
     /// first deadline that passes. Called from inside a handler, it closes the
     /// bus, leaves the rest to a thread of its own and reports at once, for a handler cannot wait for itself.

@@ -1,5 +1,7 @@
 //! The way of an event from the emitter to its handlers, and the account of it.
 
+pub(crate) mod again;
+pub(crate) mod breaker;
 pub(crate) mod class;
 pub(crate) mod count;
 pub(crate) mod dead_letters;
@@ -8,6 +10,7 @@ pub(crate) mod directory;
 pub(crate) mod emit;
 pub(crate) mod engine;
 pub(crate) mod envelope;
+pub(crate) mod failing;
 pub(crate) mod failure;
 pub(crate) mod handler;
 pub(crate) mod histogram;
@@ -19,6 +22,7 @@ pub(crate) mod ledger;
 pub(crate) mod report;
 pub(crate) mod retry;
 pub(crate) mod room;
+pub(crate) mod send_back;
 pub(crate) mod shed;
 pub(crate) mod shutdown;
 pub(crate) mod spill;

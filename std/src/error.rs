@@ -123,6 +123,31 @@ pub enum SubscribeError {
         /// The lanes there are.
         known: Vec<String>,
     },
+    /// A number is outside its range.
+    OutOfRange {
+        /// Which setting, for example `retry.attempts`.
+        field: String,
+        /// What was asked for.
+        value: u64,
+        /// The smallest value allowed.
+        min: u64,
+        /// The largest value allowed.
+        max: u64,
+    },
+    /// A wait is outside its range.
+    WaitOutOfRange {
+        /// Which setting.
+        field: String,
+        /// What was asked for.
+        value: Duration,
+        /// The longest wait allowed; the shortest is more than zero.
+        max: Duration,
+    },
+    /// A handler on the emitter's own thread cannot have this setting, which needs a lane.
+    NotInline {
+        /// Which setting.
+        setting: &'static str,
+    },
     /// The bus has as many subscriptions as it may have.
     TooManySubscriptions {
         /// How many that is.
@@ -149,6 +174,15 @@ impl fmt::Display for SubscribeError {
         match self {
             Self::InvalidPattern { rule } => f.write_str(rule),
             Self::UnknownLane { lane, known } => write!(f, "there is no lane {lane:?}; there are {known:?}"),
+            Self::OutOfRange { field, value, min, max } => {
+                write!(f, "{field} is {value}, outside its range {min}..={max}")
+            }
+            Self::WaitOutOfRange { field, value, max } => {
+                write!(f, "{field} is {value:?}, outside its range: more than zero, at most {max:?}")
+            }
+            Self::NotInline { setting } => {
+                write!(f, "a handler on the emitter's own thread cannot have `{setting}`: give it a lane")
+            }
             Self::TooManySubscriptions { limit } => write!(f, "the bus has its limit of {limit} subscriptions"),
             Self::TooManyTopics { limit } => write!(f, "the bus has its limit of {limit} topics"),
             Self::InvalidSetting { setting, rule } => write!(f, "{setting}: {rule}"),

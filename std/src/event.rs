@@ -131,6 +131,11 @@ impl<'a> Event<'a> {
         self.call.is_some_and(Call::is_abandoned)
     }
 
+    /// Which attempt this is to have the handler that is looking handle the event: 1 for the first, more for retries.
+    pub fn attempt(&self) -> u32 {
+        u32::from(self.head.earlier) + 1
+    }
+
     /// The payload as JSON; `null` when its `Serialize` implementation fails.
     pub fn payload(&self) -> &'a Value {
         self.content.json()

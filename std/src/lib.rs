@@ -53,6 +53,7 @@ mod subscribe;
 #[doc = include_str!("../../README.md")]
 mod readme {}
 
+pub use nervebus_core::breaker::State as BreakerState;
 pub use nervebus_core::{Pattern, Priority, Reason, SubscriptionId, Tally, Topic};
 pub use serde_json::{Value, json};
 
@@ -62,6 +63,7 @@ pub use crate::admission::rate::RateLimit;
 pub use crate::admission::storm::{Storm, StormGuard};
 pub use crate::builder::Builder;
 pub use crate::bus::{Bus, WeakBus};
+pub use crate::delivery::breaker::Breaker;
 pub use crate::delivery::class::{Class, ParseClassError};
 pub use crate::delivery::dead_letters::log::DeadLetterLogStats;
 pub use crate::delivery::dead_letters::plan::{RetryError, RetryPlan, Why};
@@ -80,7 +82,7 @@ pub use crate::emission::Emission;
 pub use crate::error::{BuildError, EmitError, SubscribeError};
 pub use crate::event::{Event, OwnedEvent};
 pub use crate::event_id::EventId;
-pub use crate::observe::stats::{DeadLetterStats, LaneStats, Stats, SubscriptionStats};
+pub use crate::observe::stats::{BreakerStats, DeadLetterStats, LaneStats, RetryStats, Stats, SubscriptionStats};
 pub use crate::payload::Payload;
 pub use crate::platform::manual_clock::ManualClock;
 pub use crate::publisher::Publisher;

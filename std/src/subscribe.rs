@@ -1,15 +1,17 @@
 //! Subscribing: what a user says before the handler.
 
-use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use nervebus_core::{LaneId, Pattern, Priority, SubscriptionId};
 
 use crate::bus::Bus;
+use crate::delivery::breaker::Breaker;
 use crate::delivery::handler::{HandlerResult, thunk};
+use crate::delivery::retry::{Retry, Retrying};
 use crate::delivery::subscription::{Calls, Policies, Subscription};
-use crate::error::SubscribeError;
+use crate::error::{BuildError, SubscribeError};
 use crate::event::Event;
 use crate::range::{TIMEOUTS, nanos};
 
@@ -94,12 +96,40 @@ impl<'a> Subscribe<'a> {
         self
     }
 
+    /// What becomes of a failure: the handler is called again with the event, up to a number of attempts, and other
+    /// handlers are not. Default: none; each failure is a dead letter at once. Not for [`inline`](Self::inline) handlers.
+    ///
+    /// ```
+    /// use nervebus::{Bus, Retry, json};
+    /// use std::time::Duration;
+    ///
+    /// let bus = Bus::builder().build()?;
+    /// let retry = Retry::exponential(Duration::from_millis(1)).attempts(3);
+    /// bus.on("job.run").retry(retry).handle(|event| if event.attempt() < 3 { Err("busy") } else { Ok(()) })?;
+    /// bus.emit("job.run", json!({}))?;
+    ///
+    /// let report = bus.shutdown(Duration::from_secs(5));
+    /// assert_eq!((report.handled, report.failed), (1, 0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.policies.retry = Some(Retrying::new(retry));
+        self
+    }
+
+    /// Makes no calls while the breaker is open. Subscriptions that are given the same breaker share it. Default: none.
+    pub fn breaker(mut self, breaker: &Breaker) -> Self {
+        self.policies.breaker = Some(breaker.clone());
+        self
+    }
+
     /// Subscribes the handler. It may return nothing or a `Result`; a failure, be it an error or a panic, never stops
     /// the others: it makes a `system.handler_error` event and a dead letter.
     ///
     /// # Errors
     ///
-    /// As [`Bus::subscribe`], [`SubscribeError::UnknownLane`] and [`SubscribeError::InvalidSetting`].
+    /// As [`Bus::subscribe`], and [`SubscribeError::UnknownLane`]; for a setting that is outside its range, or that the
+    /// handler's lane does not allow, which one.
     pub fn handle<F, R>(mut self, handler: F) -> Result<SubscriptionId, SubscribeError>
     where
         F: Fn(&Event<'_>) -> R + Send + Sync + 'static,
@@ -110,6 +140,7 @@ impl<'a> Subscribe<'a> {
         let lane = self.find_lane()?;
         let alone = self.bus.engine().queues.of(lane).len() == 1;
         self.policies.timeout = self.find_timeout(lane)?;
+        self.check_policies(lane)?;
         let sampling = self.bus.timing().into();
         let name = self.name.unwrap_or_else(|| self.pattern.to_owned()).into();
         let (handler, policies) = (thunk(handler), self.policies.kept());
@@ -146,6 +177,27 @@ impl<'a> Subscribe<'a> {
         Ok(Some(nanos(limit)))
     }
 
+    fn check_policies(&self, lane: LaneId) -> Result<(), SubscribeError> {
+        if let Some(retrying) = &self.policies.retry {
+            if lane.is_inline() {
+                return Err(SubscribeError::NotInline { setting: "retry" });
+            }
+            retrying.policy.check("retry").map_err(out_of_range)?;
+        }
+        let Some(breaker) = &self.policies.breaker else { return Ok(()) };
+        breaker.check().map_err(out_of_range)?;
+        let engine = self.bus.engine();
+        breaker.is_taken_by(&engine.clock, || {
+            let engine = Arc::downgrade(engine);
+            Box::new(move |change| {
+                if let Some(engine) = engine.upgrade() {
+                    engine.record_change(change);
+                }
+            })
+        });
+        Ok(())
+    }
+
     fn find_lane(&self) -> Result<LaneId, SubscribeError> {
         let queues = &self.bus.engine().queues;
         let wanted = match &self.lane {
@@ -158,5 +210,15 @@ impl<'a> Subscribe<'a> {
             lane: wanted.clone(),
             known: queues.by_lane().filter_map(|lane| Some(lane.first()?.name.to_string())).collect(),
         })
+    }
+}
+
+/// A range that was checked as if the bus were being built.
+fn out_of_range(error: BuildError) -> SubscribeError {
+    match error {
+        BuildError::OutOfRange { field, value, min, max } => SubscribeError::OutOfRange { field, value, min, max },
+        BuildError::WaitOutOfRange { field, value, max } => SubscribeError::WaitOutOfRange { field, value, max },
+        // A check of ranges says nothing else.
+        other => SubscribeError::OutOfRange { field: other.to_string(), value: 0, min: 0, max: 0 },
     }
 }

@@ -382,3 +382,28 @@ fn a_file_that_is_written_anew_keeps_its_rights_and_its_link() {
     assert_eq!(fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(fs::read_to_string(&real).unwrap().lines().count(), 1);
 }
+
+#[test]
+fn a_letter_of_an_earlier_run_is_retried_and_what_became_of_it_is_in_the_file() {
+    let folder = Folder::new("retry");
+    folder.fill(3);
+    let bus = folder.bus(10);
+    bus.dead_letters().retry(2).unwrap();
+    let letter = bus.dead_letters().get(2).unwrap();
+    assert_eq!((letter.retries, letter.attempts, &*letter.error), (1, 2, "error 2"));
+    assert!(letter.subscription.is_some(), "one of this run's");
+    assert!(bus.ledger().balanced());
+    end(bus);
+
+    let bus = Bus::builder().dead_letter_log(DeadLetterLog::at(folder.log())).build().unwrap();
+    bus.on("t.*").name("picky").handle(|event| assert_eq!((event.attempt(), event.causation()), (3, None))).unwrap();
+    let letter = bus.dead_letters().get(2).unwrap();
+    assert_eq!((letter.retries, letter.attempts), (1, 2));
+    let history: Vec<_> = letter.history.iter().map(|attempt| (attempt.number, &*attempt.error)).collect();
+    assert_eq!(history, [(1, "error 2"), (2, "error 2")]);
+    bus.dead_letters().retry(2).unwrap();
+    end(bus);
+
+    let bus = folder.bus(10);
+    assert_eq!(ids(&bus), [1, 3]);
+}

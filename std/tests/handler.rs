@@ -91,7 +91,8 @@ fn a_failure_is_told_to_subscribers_of_system_with_all_they_need_to_find_it() {
         "subscription": id.get(),
         "lane": "mail",
         "error_type": "error",
-        "error": "no such mailbox",
+        "attempts": 1,
+            "error": "no such mailbox",
     });
     assert_eq!(record.payload, expected);
     assert!(record.seq > receipt.seq());

@@ -8,16 +8,19 @@ pub(crate) mod store;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use nervebus_core::{Reason, SubscriptionId};
 
 use crate::delivery::dead_letters::log::DeadLetterLogStats;
-use crate::delivery::dead_letters::plan::RetryPlan;
+use crate::delivery::dead_letters::plan::{RetryError, RetryPlan, Unsent, Why};
 use crate::delivery::dead_letters::query::{Query, QueryError};
 pub(crate) use crate::delivery::dead_letters::store::{DeadLetterStore, Obituary};
 use crate::delivery::directory::Directory;
+use crate::delivery::retry::Attempt;
+use crate::delivery::subscription::Subscription;
 use crate::event::OwnedEvent;
 
 /// An event that was not handled, and why.
@@ -40,12 +43,21 @@ pub struct DeadLetter {
     pub pattern: Option<Arc<str>>,
     /// What the handler said.
     pub error: String,
-    /// How often delivery was tried.
+    /// How often the handler was called with the event.
     pub attempts: u32,
     /// How often the letter was handed back to its handler after it had come here.
     pub retries: u32,
-    /// When it came here, in seconds since the Unix epoch.
+    /// When it came here, or failed again after it was sent back, in seconds since the Unix epoch.
     pub failed_at: f64,
+    /// The calls that failed, oldest first, at most 100. Empty for a handler without a [`Retry`](crate::Retry) that was
+    /// called once: then [`error`](Self::error) and [`failed_at`](Self::failed_at) say it all.
+    pub history: Arc<[Attempt]>,
+}
+
+/// Who takes letters back to their handlers.
+pub(crate) trait SendBack: fmt::Debug {
+    /// Sends a letter that was taken for it to a handler. If that is not possible, the letter is put back.
+    fn send_back(&self, letter: Arc<DeadLetter>, to: &Arc<Subscription>) -> Result<(), Unsent>;
 }
 
 /// A look at a bus's dead letters; see [`Bus::dead_letters`](crate::Bus::dead_letters).
@@ -81,6 +93,7 @@ pub struct DeadLetter {
 pub struct DeadLetters<'a> {
     pub(crate) store: &'a DeadLetterStore,
     pub(crate) directory: &'a Directory,
+    pub(crate) sender: &'a dyn SendBack,
 }
 
 impl DeadLetters<'_> {
@@ -208,6 +221,80 @@ impl DeadLetters<'_> {
     /// ```
     pub fn dry_run(&self, limit: usize, max_retries: u32) -> RetryPlan {
         plan::plan_retry(self.store, self.directory, limit, max_retries)
+    }
+
+    /// Sends a letter back to the one handler that failed, which [`dry_run`](Self::dry_run) says more of. Its lane's
+    /// worker calls it, soon after this returns; a handler on the emitter's own thread is called here, before this returns.
+    ///
+    /// It is called once, whatever its [`Retry`](crate::Retry) says, with the [attempt](crate::Event::attempt) that is
+    /// next. If it succeeds the letter is gone, and counted as [`retried`](Self::retried). If it fails, the same letter
+    /// stays, with one more in `retries` and `attempts`, what the handler said this time, and its history. If its breaker
+    /// refuses the call, the handler has been unsubscribed meanwhile, or the bus shuts down before its turn, the letter
+    /// stays as it is. Either way it can be seen, removed and overwritten in the meantime. In the [`Ledger`](crate::Ledger)
+    /// this is a delivery of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`RetryError`]: the letter is not kept, or has no handler to go back to; another thread is sending it back; its
+    /// lane has no room for it; or the bus is shutting down. The letter is where it was.
+    ///
+    /// # Cost
+    ///
+    /// Linear in subscriptions; allocates for them.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use nervebus::Bus;
+    ///
+    /// let bus = Bus::builder().build()?;
+    /// bus.on("job.run").inline().handle(|event| if event.attempt() < 3 { Err("busy") } else { Ok(()) })?;
+    /// bus.emit("job.run", ())?;
+    ///
+    /// bus.dead_letters().retry(1)?;
+    /// let letter = bus.dead_letters().get(1).ok_or("it failed again")?;
+    /// assert_eq!((letter.retries, letter.attempts, letter.history.len()), (1, 2, 2));
+    ///
+    /// bus.dead_letters().retry(1)?;
+    /// assert_eq!((bus.dead_letters().len(), bus.dead_letters().retried()), (0, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn retry(&self, id: u64) -> Result<(), RetryError> {
+        let targets = plan::Targets::of(self.directory);
+        self.send(id, u32::MAX, &targets)
+    }
+
+    /// Sends up to `limit` letters back, oldest first, each as [`retry`](Self::retry) does, and says which; those that
+    /// were sent back `max_retries` times stay. What [`dry_run`](Self::dry_run) says is what this does, unless something
+    /// changes in between; a letter that cannot be sent after all is among the skipped ones.
+    ///
+    /// # Cost
+    ///
+    /// That of `dry_run`, twice; and one place beside its lane for each letter.
+    pub fn retry_all(&self, limit: usize, max_retries: u32) -> RetryPlan {
+        let RetryPlan { letters, mut skipped } = self.dry_run(limit, max_retries);
+        let targets = plan::Targets::of(self.directory);
+        let mut sent = Vec::with_capacity(letters.len());
+        for id in letters {
+            match self.send(id, max_retries, &targets) {
+                Ok(()) => sent.push(id),
+                Err(error) => skipped.extend(Why::of(error).map(|why| (id, why))),
+            }
+        }
+        RetryPlan { letters: sent, skipped }
+    }
+
+    fn send(&self, id: u64, max_retries: u32, targets: &plan::Targets) -> Result<(), RetryError> {
+        let letter = self.store.take_for_retry(id, max_retries)?;
+        let Some(target) = targets.find(&letter) else {
+            let handler = letter.handler.to_string();
+            self.store.put_back(letter);
+            return Err(RetryError::NoHandler { id, handler });
+        };
+        self.sender.send_back(letter, target).map_err(|unsent| match unsent {
+            Unsent::Full { lane } => RetryError::Full { id, lane },
+            Unsent::Closed => RetryError::Closed { id },
+        })
     }
 
     /// The state of the file that letters are kept in, if there is one.

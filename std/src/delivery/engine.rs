@@ -1,26 +1,23 @@
 //! What the threads of a bus share.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
+use nervebus_core::LaneId;
 use nervebus_core::gate::Gate;
-use nervebus_core::{LaneId, Reason};
 
 use crate::admission::name::NameRule;
+use crate::delivery::again::Underway;
 use crate::delivery::count::Striped;
-use crate::delivery::dead_letters::{DeadLetterStore, Obituary};
-
+use crate::delivery::dead_letters::DeadLetterStore;
 use crate::delivery::directory::Directory;
-use crate::delivery::failure::{HandlerError, text_of};
 use crate::delivery::lane::Queue;
 use crate::delivery::lanes::Lanes;
-use crate::delivery::subscription::Subscription;
 use crate::delivery::timer::Timer;
-use crate::event::OwnedEvent;
 use crate::platform::clock::Clock;
 use crate::platform::place::{Place, STRIPES};
+use crate::platform::random::Dice;
 
 /// The topic of the record of a failed handler.
 pub(crate) const HANDLER_ERROR: &str = "system.handler_error";
@@ -34,6 +31,14 @@ pub(crate) const LANE_RECOVERED: &str = "system.lane_recovered";
 
 /// The topic of the record of an audit log that cannot be written.
 pub(crate) const AUDIT_ERROR: &str = "system.audit_error";
+
+/// The topics of the records of a breaker that has opened or closed.
+pub(crate) const BREAKER_OPENED: &str = "system.breaker_opened";
+pub(crate) const BREAKER_CLOSED: &str = "system.breaker_closed";
+
+/// The topics of the bus's own records: it knows them from the start, and they do not count for the limit of topics.
+pub(crate) const RECORDS: &[&str] =
+    &[HANDLER_ERROR, HANDLER_TIMEOUT, LANE_UNHEALTHY, LANE_RECOVERED, AUDIT_ERROR, BREAKER_OPENED, BREAKER_CLOSED];
 
 /// How an emit ends; the exits of the gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +91,8 @@ pub(crate) struct Engine {
     /// A queue that gets every event whatever its topic: the audit log's.
     pub(crate) tap: Option<Arc<Queue>>,
     pub(crate) inline: InlineAccount,
+    /// Dead letters that are being sent back to handlers on their senders' threads.
+    pub(crate) inline_again: Underway,
     pub(crate) dead_letters: DeadLetterStore,
     /// Events that the bus emitted itself.
     pub(crate) system: AtomicU64,
@@ -107,6 +114,8 @@ pub(crate) struct Engine {
     pub(crate) clock: Clock,
     /// Jobs that wait for their moment; its thread runs them.
     pub(crate) timer: Arc<Timer<Self>>,
+    /// What spreads retries.
+    pub(crate) dice: Dice,
     /// The clock's moment at which the bus was built.
     pub(crate) started: u64,
     /// Whether a handler has shut the bus down, and a thread was started for that.
@@ -123,74 +132,4 @@ impl Engine {
     pub(crate) fn lane_name(&self, lane: LaneId) -> &str {
         self.queue(lane).map_or("inline", |queue| &queue.name)
     }
-
-    /// Makes dead letters and records of an event's failures.
-    #[cold]
-    pub(crate) fn bury(
-        &self,
-        event: OwnedEvent,
-        own: bool,
-        lane: &str,
-        failures: &[(Arc<Subscription>, Arc<HandlerError>)],
-    ) {
-        for (subscription, error) in failures {
-            let text = text_of(error);
-            let (reason, topic) = match **error {
-                HandlerError::Timeout { .. } => (Reason::HandlerTimeout, HANDLER_TIMEOUT),
-                _ => (Reason::HandlerError, HANDLER_ERROR),
-            };
-            // A record that cannot be handled makes no further record, or one bad handler of records would go on for ever.
-            if !own {
-                let record = failure_record(&event, lane, subscription, error.kind(), &text);
-                self.emit_system(topic, record, Some(&event));
-            }
-            let obituary = Obituary {
-                reason,
-                subscription: Some(subscription.id),
-                handler: Arc::clone(&subscription.name),
-                pattern: Some(Arc::from(&*subscription.pattern)),
-                error: text,
-                attempts: 1,
-            };
-            self.dead_letters.push(event.clone(), obituary);
-        }
-    }
-
-    /// Makes one dead letter of an event that came too late for handlers of a lane.
-    #[cold]
-    pub(crate) fn bury_expired(&self, event: OwnedEvent, lane: &str) {
-        let error = format!("it expired before lane {lane:?} got to it");
-        let obituary = Obituary {
-            reason: Reason::Expired,
-            subscription: None,
-            handler: lane.into(),
-            pattern: None,
-            error,
-            attempts: 0,
-        };
-        self.dead_letters.push(event, obituary);
-    }
-}
-
-/// The payload of a `system.handler_error`.
-fn failure_record(
-    event: &OwnedEvent,
-    lane: &str,
-    subscription: &Subscription,
-    kind: &str,
-    error: &str,
-) -> serde_json::Value {
-    let event = event.as_event();
-    let mut id = String::new();
-    let _ = write!(id, "{}", event.id());
-    serde_json::json!({
-        "event_type": event.topic(),
-        "event_id": id,
-        "seq": event.seq(),
-        "handler": &*subscription.name,
-        "subscription": subscription.id.get(),
-        "lane": lane,
-        "error_type": kind,
-        "error": error,
-    })
 }

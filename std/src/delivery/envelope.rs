@@ -37,6 +37,8 @@ pub(crate) struct Head {
     pub(crate) key: u64,
     /// The moment of the bus's clock from which on it is delivered to nobody; 0 for none.
     pub(crate) expires: u64,
+    /// How often the handler that sees it was called with it before; up to the most that fits.
+    pub(crate) earlier: u16,
     pub(crate) lineage: Option<Arc<Lineage>>,
     pub(crate) meta: Option<Arc<Meta>>,
 }
@@ -49,6 +51,7 @@ impl Head {
             cause: 0,
             hops: 0,
             own: false,
+            earlier: 0,
             key: 0,
             expires: 0,
             lineage: None,
@@ -80,6 +83,7 @@ impl Clone for Head {
             own: self.own,
             key: self.key,
             expires: self.expires,
+            earlier: self.earlier,
             lineage: self.lineage.clone(),
             meta: self.meta.clone(),
         }

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::error::Error;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How a handler failed.
@@ -19,15 +20,23 @@ pub enum HandlerError {
         /// How long it had.
         after: Duration,
     },
+    /// It was not called, because its [`Breaker`](crate::Breaker) is open.
+    BreakerOpen {
+        /// The breaker's name.
+        breaker: Arc<str>,
+        /// When the breaker may be tried again, in seconds since the Unix epoch.
+        until: f64,
+    },
 }
 
 impl HandlerError {
-    /// `"error"`, `"panic"` or `"timeout"`: how records name the kind.
+    /// `"error"`, `"panic"`, `"timeout"` or `"breaker_open"`: how records name the kind.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Error(_) => "error",
             Self::Panic(_) => "panic",
             Self::Timeout { .. } => "timeout",
+            Self::BreakerOpen { .. } => "breaker_open",
         }
     }
 
@@ -43,6 +52,7 @@ impl fmt::Display for HandlerError {
             Self::Error(error) => error.fmt(f),
             Self::Panic(message) => write!(f, "panicked: {message}"),
             Self::Timeout { after } => write!(f, "did not return within {after:?}"),
+            Self::BreakerOpen { breaker, .. } => write!(f, "not called: breaker {breaker:?} is open"),
         }
     }
 }
@@ -51,7 +61,7 @@ impl Error for HandlerError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Error(error) => Some(&**error),
-            Self::Panic(_) | Self::Timeout { .. } => None,
+            Self::Panic(_) | Self::Timeout { .. } | Self::BreakerOpen { .. } => None,
         }
     }
 }

@@ -8,6 +8,7 @@ use nervebus_core::LaneId;
 use nervebus_core::ring::{BoxedRing, CapacityError, PushError};
 use nervebus_core::wait::{Wait, Waiter};
 
+use crate::delivery::again::Again;
 use crate::delivery::count::{self, Outcomes, Striped};
 use crate::delivery::envelope::Envelope;
 use crate::delivery::failure::drop_quietly;
@@ -79,6 +80,8 @@ pub(crate) struct Queue {
     /// What emitters' waits are measured by.
     clock: Clock,
     pub(crate) spill: Spill,
+    /// Deliveries to single handlers that are made again.
+    pub(crate) again: Again,
     /// Whether a subscription has ended since the worker last looked at all the routes that it keeps.
     pub(crate) stale: AtomicBool,
     pub(crate) ended: Latch,
@@ -111,6 +114,7 @@ impl Queue {
             room: Room::default(),
             clock,
             spill: Spill::default(),
+            again: Again::default(),
             stale: AtomicBool::new(false),
             ended: Latch::default(),
             routed: Striped::default(),
@@ -287,7 +291,7 @@ impl Queue {
 
     /// Wakes the worker even if it has not said yet that it sleeps.
     #[cold]
-    fn unpark_worker(&self) {
+    pub(crate) fn unpark_worker(&self) {
         self.bed.how().wake();
     }
 

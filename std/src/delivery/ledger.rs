@@ -20,7 +20,8 @@ pub struct Account {
     pub routed: u64,
     /// The handler succeeded.
     pub handled: u64,
-    /// The handler returned an error or panicked; each is a dead letter.
+    /// The handler returned an error or panicked, or its breaker refused the call, and it is not tried again; each is a
+    /// dead letter.
     pub failed: u64,
     /// The handler did not return in time; each is a dead letter. What it returned later is not counted here again.
     pub timed_out: u64,
@@ -30,7 +31,7 @@ pub struct Account {
     pub expired: u64,
     /// The handler was unsubscribed between the emit and its turn.
     pub cancelled: u64,
-    /// Waiting in the ring or in the worker's hands: what is left of `routed`. Negative only if the books are wrong.
+    /// Waiting in the ring, for a retry or in the worker's hands: what is left of `routed`. Negative only if the books are wrong.
     pub pending: i64,
 }
 
@@ -54,6 +55,16 @@ pub struct LaneAccount {
     pub pending_events: u64,
     /// Events dropped.
     pub dropped_events: u64,
+    /// Deliveries that wait to be tried again, or are being: retries, and dead letters that were sent back. They are
+    /// among the pending deliveries, and none of them is in `pending_events`.
+    pub retrying: u64,
+}
+
+impl LaneAccount {
+    /// Whether nothing waits and nothing is in hand.
+    fn is_quiet(&self) -> bool {
+        self.pending_events == 0 && self.retrying == 0
+    }
 }
 
 /// The account of one subscription.
@@ -68,7 +79,7 @@ pub struct SubscriptionAccount {
     pub pattern: String,
     /// Calls that succeeded.
     pub handled: u64,
-    /// Calls that failed.
+    /// Calls that failed, retries among them.
     pub failed: u64,
     /// Calls that did not end in time.
     pub timed_out: u64,
@@ -159,7 +170,7 @@ impl Ledger {
         if self.emitted != ended + self.emitting {
             return Some(Imbalance::Emits { emitted: self.emitted, ended });
         }
-        let quiet = self.settled && self.emitting == 0 && self.lanes.iter().all(|lane| lane.pending_events == 0);
+        let quiet = self.settled && self.emitting == 0 && self.lanes.iter().all(LaneAccount::is_quiet);
         let wrong = |lane: &&LaneAccount| lane.deliveries.pending < 0 || (quiet && lane.deliveries.pending != 0);
         self.lanes.iter().find(wrong).map(|lane| Imbalance::Lane {
             lane: lane.name.clone(),
@@ -278,7 +289,8 @@ impl Engine {
         let routed = of.sum(InlineAccount::ROUTED);
         let deliveries = Account { handled, failed, cancelled, expired, routed, ..Account::default() }.settle();
         // Inline deliveries are pending exactly while their emit is under way.
-        LaneAccount { name: "inline".into(), deliveries, pending_events: 0, dropped_events: 0 }
+        let retrying = self.inline_again.now();
+        LaneAccount { name: "inline".into(), deliveries, pending_events: 0, dropped_events: 0, retrying }
     }
 }
 
@@ -300,5 +312,6 @@ fn lane_account(queues: &[Arc<Queue>]) -> LaneAccount {
     let routed = sum(|queue| queue.routed.sum(0)).saturating_sub(retracted);
     let deliveries = Account { routed, handled, failed, timed_out, dropped, expired, cancelled, pending: 0 }.settle();
     let name = queues.first().map_or_else(String::new, |queue| queue.name.to_string());
-    LaneAccount { name, deliveries, pending_events, dropped_events }
+    let retrying = sum(|queue| queue.again.underway.now());
+    LaneAccount { name, deliveries, pending_events, dropped_events, retrying }
 }

@@ -17,7 +17,7 @@ pub struct Outcome {
     pub subscription: SubscriptionId,
     /// The name of its handler.
     pub handler: Arc<str>,
-    /// Whether it succeeded, or what it failed with.
+    /// Whether it succeeded, or what it failed with. With a retry policy this is the first attempt; others may follow.
     pub result: Result<(), Arc<HandlerError>>,
 }
 

@@ -1,11 +1,12 @@
 //! Retry: which failed deliveries are tried again, when, and how many of them.
-#![allow(dead_code, reason = "workers do not use it yet")]
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use crate::delivery::failure::{HandlerError, drop_quietly, text_of};
 use crate::error::BuildError;
@@ -22,7 +23,13 @@ const MAX_RESERVE: u64 = 10_000;
 /// together does not come back together.
 ///
 /// Retries have a [`budget`](Self::budget), so that they cannot multiply the load of something that is down. What is
-/// out of attempts, out of budget or not worth another try becomes a dead letter.
+/// out of attempts, out of budget or not worth another try becomes a dead letter with its
+/// [history](crate::DeadLetter::history), and then a `system.handler_error` says so: once, not for each attempt. The
+/// same becomes of a failure for whose retry there is no room: 65,536 may wait beside a lane, and as many on a bus.
+///
+/// Only the handler that failed is called again, by its lane's worker; other events are delivered meanwhile, so a retry
+/// comes out of order. [`Event::attempt`](crate::Event::attempt) says which attempt it is. Handlers on the emitter's own
+/// thread cannot be retried: it has gone on by then.
 ///
 /// # Examples
 ///
@@ -90,6 +97,11 @@ impl Retry {
     pub fn reserve(mut self, retries: u32) -> Self {
         self.reserve = retries;
         self
+    }
+
+    /// How often the handler is called at most.
+    pub(crate) fn most_attempts(&self) -> u32 {
+        self.attempts
     }
 
     /// Checks the ranges; `of` is what the policy is called where it was set.
@@ -209,8 +221,27 @@ impl Budget {
     }
 }
 
+/// A subscription's policy at work.
+#[derive(Debug)]
+pub(crate) struct Retrying {
+    pub(crate) policy: Retry,
+    pub(crate) budget: Budget,
+    /// Calls that were not the first with their event.
+    pub(crate) retries: AtomicU64,
+    /// Failures that were not tried again because the budget was spent, or because there was no room to wait in.
+    pub(crate) over_budget: AtomicU64,
+    pub(crate) no_room: AtomicU64,
+}
+
+impl Retrying {
+    pub(crate) fn new(policy: Retry) -> Self {
+        let (budget, [retries, over_budget, no_room]) = (Budget::new(&policy), [0; 3].map(AtomicU64::new));
+        Self { policy, budget, retries, over_budget, no_room }
+    }
+}
+
 /// An attempt to deliver an event that failed.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Attempt {
     /// Its number, starting at 1.
@@ -232,6 +263,12 @@ impl History {
         if self.0.len() < MAX_ATTEMPTS as usize {
             self.0.push(Attempt { number: self.0.len() as u32 + 1, error: text_of(error), at });
         }
+    }
+
+    /// What a dead letter knows of its attempts. One that was tried once has no history: its error says it all.
+    pub(crate) fn of(known: &[Attempt], attempts: u32, error: &str, at: f64) -> Self {
+        let only = || Attempt { number: 1, error: error.to_owned(), at };
+        Self(if known.is_empty() && attempts == 1 { vec![only()] } else { known.to_vec() })
     }
 
     pub(crate) fn into_attempts(self) -> Vec<Attempt> {

@@ -15,7 +15,7 @@ use crate::delivery::engine::Engine;
 use crate::delivery::failure::drop_quietly;
 use crate::delivery::lane::Queue;
 use crate::delivery::ledger::Ledger;
-use crate::delivery::watch::Work;
+use crate::delivery::watch::{Deferred, Work};
 use crate::event::OwnedEvent;
 use crate::platform::threads::{self, poll_until};
 
@@ -33,7 +33,8 @@ pub struct LaneReport {
     pub timed_out: u64,
     /// Deliveries that came too late, in the bus's whole life.
     pub expired: u64,
-    /// Events that nobody got to by the deadline. They are dead letters now, except in the audit lane.
+    /// Events that nobody got to by the deadline, and retries that were not due by then. They are dead letters now, except
+    /// in the audit lane.
     pub left: u64,
     /// Whether the worker was still busy when the deadline passed. It is left to itself: its handler cannot be stopped.
     pub abandoned: bool,
@@ -56,7 +57,7 @@ pub struct ShutdownReport {
     pub timed_out: u64,
     /// Deliveries that came too late, in the bus's whole life.
     pub expired: u64,
-    /// Events that nobody got to, over all lanes but audit.
+    /// Events that nobody got to and retries that were not due, over all lanes but audit.
     pub left: u64,
     /// Lane by lane; `audit` last if there is one.
     pub lanes: Vec<LaneReport>,
@@ -111,6 +112,8 @@ impl Engine {
         // The files get a share of the deadline that slow handlers cannot eat up.
         let files = self.tap.is_some() || self.dead_letters.has_log();
         let handlers_end = if files { self.clock.after(deadline - deadline / 8) } else { end };
+        // What is due later than that is not waited for.
+        self.queues.iter().for_each(|queue| self.leave(queue, queue.again.end_by(handlers_end)));
         // Emitters that are inside finish what they began; when nobody is, closing the rings cuts nobody short.
         // Handlers may still cause records, on any lane; when nothing is pending anywhere, nothing can.
         let drained = poll_until(&self.clock, handlers_end, || self.gate.is_quiet() && self.is_idle());
@@ -134,9 +137,11 @@ impl Engine {
     /// Whether no lane has anything to do. Events that went from lane to lane while we looked change the number of
     /// those that came in, and make us look again.
     fn is_idle(&self) -> bool {
-        let came_in = || -> u64 { self.queues.iter().map(|queue| queue.came_in()).sum() };
+        let came_in = |queue: &Arc<Queue>| queue.came_in() + queue.again.underway.ever();
+        let came_in = || self.inline_again.ever() + self.queues.iter().map(came_in).sum::<u64>();
         let before = came_in();
-        self.queues.iter().all(|queue| queue.pending_events() == 0) && came_in() == before
+        let is_idle = |queue: &Arc<Queue>| queue.pending_events() == 0 && queue.again.underway.now() == 0;
+        self.queues.iter().all(is_idle) && self.inline_again.now() == 0 && came_in() == before
     }
 
     /// Waits for a closed lane's worker, and takes what it has not got to by the deadline.
@@ -148,6 +153,7 @@ impl Engine {
         }
         queue.spill.close();
         self.give_up(queue);
+        self.leave(queue, queue.again.close());
         while let Some(envelope) = queue.ring.pop().ok().or_else(|| queue.spill.pop()) {
             count::add(&queue.left, 1);
             queue.count_dropped(&envelope);
@@ -163,7 +169,7 @@ impl Engine {
     fn give_up(&self, queue: &Arc<Queue>) {
         let finished = |work: &Work| {
             count::add(&queue.left, 1);
-            let ended = work.progress().tally.settle(&queue.outcomes);
+            let ended = work.progress().tally.settle(&queue.outcomes, Deferred::default());
             count::add(&queue.outcomes.dropped, u64::from(work.envelope().expected).saturating_sub(ended));
             count::add(&queue.dropped_events, 1);
             count::add_alone(&queue.outcomes.finished, 1);
@@ -185,7 +191,7 @@ impl Engine {
     /// syncs the file when all lines are written.
     fn is_busy(&self, queue: &Arc<Queue>) -> bool {
         let is_tap = self.tap.as_ref().is_some_and(|tap| Arc::ptr_eq(tap, queue));
-        queue.pending_events() > 0 || (is_tap && !queue.ended.is_open())
+        queue.pending_events() > 0 || queue.again.underway.now() > 0 || (is_tap && !queue.ended.is_open())
     }
 
     fn shutdown_report(&self) -> ShutdownReport {
@@ -208,7 +214,9 @@ impl Engine {
             .collect();
         let deliveries = ledger.deliveries();
         ShutdownReport {
-            drained: ledger.emitting == 0 && lanes.iter().all(|lane| lane.left == 0 && !lane.abandoned),
+            drained: ledger.emitting == 0
+                && self.inline_again.now() == 0
+                && lanes.iter().all(|lane| lane.left == 0 && !lane.abandoned),
             handled: deliveries.handled,
             failed: deliveries.failed,
             timed_out: deliveries.timed_out,

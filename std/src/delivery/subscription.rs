@@ -4,12 +4,15 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use nervebus_core::breaker::Permit;
 use nervebus_core::{Handler, LaneId, Priority, SubscriptionId};
 
+use crate::delivery::breaker::Breaker;
 use crate::delivery::count::{self, Striped};
 use crate::delivery::failure::{HandlerError, drop_quietly};
 use crate::delivery::handler::Thunk;
 use crate::delivery::histogram::Histogram;
+use crate::delivery::retry::Retrying;
 use crate::delivery::timing::Sampling;
 use crate::event::Event;
 use crate::platform::clock;
@@ -36,13 +39,17 @@ pub(crate) struct Subscription {
 pub(crate) struct Policies {
     /// How long a call may take, in nanoseconds.
     pub(crate) timeout: Option<u64>,
+    /// What becomes of a failure, and how much is left of the budget for that.
+    pub(crate) retry: Option<Retrying>,
+    /// Whether a call may be made.
+    pub(crate) breaker: Option<Breaker>,
 }
 
 impl Policies {
     /// Whether there is none.
     fn is_empty(&self) -> bool {
-        let Self { timeout } = self;
-        timeout.is_none()
+        let Self { timeout, retry, breaker } = self;
+        timeout.is_none() && retry.is_none() && breaker.is_none()
     }
 
     /// As a subscription keeps them.
@@ -70,7 +77,15 @@ impl<'a> Handler<Event<'a>> for Subscription {
         if !self.active.load(Ordering::Relaxed) {
             return Err(Failure::Cancelled);
         }
-        let result = self.call(event);
+        let result = match &self.policies {
+            None => self.call(event),
+            Some(_) => {
+                let permit = self.admit(event).map_err(|refusal| Failure::Failed(Arc::new(refusal)))?;
+                let result = self.call(event);
+                self.conclude(permit, result.is_ok());
+                result
+            }
+        };
         self.count(&result);
         result.map_err(|error| Failure::Failed(Arc::new(error)))
     }
@@ -103,6 +118,39 @@ impl Subscription {
     /// How long a call may take, in nanoseconds.
     pub(crate) fn timeout(&self) -> Option<u64> {
         self.policies.as_ref()?.timeout
+    }
+
+    /// Asks the handler's breaker, if it has one, and notes the call for the retry budget; the error is why it is not
+    /// called.
+    #[inline(never)]
+    pub(crate) fn admit(&self, event: &Event<'_>) -> Result<Option<Permit>, HandlerError> {
+        let Some(policies) = &self.policies else { return Ok(None) };
+        let permit = policies.breaker.as_ref().map(Breaker::admit).transpose()?.flatten();
+        if let Some(retrying) = &policies.retry {
+            if event.attempt() == 1 {
+                retrying.budget.deposit();
+            } else {
+                count::add(&retrying.retries, 1);
+            }
+        }
+        Ok(permit)
+    }
+
+    /// Says how a call went that was admitted.
+    pub(crate) fn conclude(&self, permit: Option<Permit>, success: bool) {
+        if let Some(breaker) = self.breaker() {
+            breaker.record(permit, success);
+        }
+    }
+
+    /// Its retry policy, if it has one.
+    pub(crate) fn retrying(&self) -> Option<&Retrying> {
+        self.policies.as_ref()?.retry.as_ref()
+    }
+
+    /// Its breaker, if it has one.
+    pub(crate) fn breaker(&self) -> Option<&Breaker> {
+        self.policies.as_ref()?.breaker.as_ref()
     }
 
     #[cold]

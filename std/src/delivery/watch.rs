@@ -9,6 +9,7 @@ use std::time::Duration;
 use nervebus_core::lease::{Claim, Holder, Watchdog, lease};
 use nervebus_core::{Entry, Priority, SubscriptionId};
 
+use crate::delivery::breaker::Breaker;
 use crate::delivery::count::{self, Outcomes};
 use crate::delivery::directory::TopicState;
 use crate::delivery::envelope::Envelope;
@@ -59,14 +60,32 @@ pub(crate) struct Tally {
     settled: u64,
 }
 
+/// How many of an event's failures are tried again, and so have no outcome yet.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Deferred {
+    pub(crate) failed: u64,
+    pub(crate) timed_out: u64,
+}
+
+impl Deferred {
+    pub(crate) fn add(&mut self, error: &HandlerError) {
+        match error {
+            HandlerError::Timeout { .. } => self.timed_out += 1,
+            _ => self.failed += 1,
+        }
+    }
+}
+
 impl Tally {
     /// Writes into the lane's account what is not there yet, and says how many deliveries have ended in all. For the
     /// thread that is the lane's worker, or acts for it.
-    pub(crate) fn settle(&mut self, account: &Outcomes) -> u64 {
+    ///
+    /// Those that are tried again have had their turn, and no outcome yet.
+    pub(crate) fn settle(&mut self, account: &Outcomes, deferred: Deferred) -> u64 {
         let Self { handled, failed, timed_out, expired, settled } = *self;
         count::add_alone(&account.handled, handled);
-        count::add_alone(&account.failed, failed);
-        count::add_alone(&account.timed_out, timed_out);
+        count::add_alone(&account.failed, failed - deferred.failed);
+        count::add_alone(&account.timed_out, timed_out - deferred.timed_out);
         count::add_alone(&account.expired, expired);
         let settled = settled + handled + failed + timed_out + expired;
         *self = Self { settled, ..Self::default() };
@@ -88,6 +107,10 @@ impl Work {
         if let Some((subscription, after)) = progress.current.take() {
             progress.tally.timed_out += 1;
             subscription.count_timed_out();
+            // The call's own permit is with the thread that does not return, and is worth nothing any more.
+            if let Some(Ok(permit)) = subscription.breaker().map(Breaker::admit) {
+                subscription.conclude(permit, false);
+            }
             progress.fail(&subscription, Arc::new(HandlerError::Timeout { after }));
         }
         let (topic, bus) = (Arc::clone(&claim.topic), claim.bus);
@@ -166,6 +189,12 @@ impl Progress {
                 self.fail(subscription, Arc::new(error));
             }
         }
+    }
+
+    /// Notes that a handler was not called.
+    pub(crate) fn refuse(&mut self, subscription: &Arc<Subscription>, refusal: HandlerError) {
+        self.tally.failed += 1;
+        self.fail(subscription, Arc::new(refusal));
     }
 
     fn fail(&mut self, subscription: &Arc<Subscription>, error: Arc<HandlerError>) {

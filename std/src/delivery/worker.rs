@@ -74,6 +74,11 @@ fn serve(
             worked = true;
             handle(engine, queue, &mut topics, seat, envelope)?;
         }
+        // To one handler, whatever else there is for the others.
+        if let Some(again) = queue.again.pop() {
+            worked = true;
+            engine.redeliver(queue, again);
+        }
         idle = if worked { 0 } else { rest(queue, idle) };
     }
     // Between closing and here, a record of the lane's last failures may have stepped aside.
@@ -81,6 +86,7 @@ fn serve(
     while let Some(envelope) = queue.spill.pop() {
         handle(engine, queue, &mut topics, seat, envelope)?;
     }
+    engine.leave(queue, queue.again.close());
     Ok(())
 }
 
@@ -107,7 +113,7 @@ struct Seen {
     route: RouteCache,
     /// The version of the route for which the next was found out, or one that no route has.
     version: u64,
-    /// Whether a handler of the lane has policies, so that its calls are more than calls.
+    /// Whether a handler of the lane has a timeout, so that its calls are watched.
     guarded: bool,
 }
 
@@ -116,7 +122,7 @@ impl Seen {
         Self { topic, route, version: u64::MAX, guarded: false }
     }
 
-    /// The present route, and whether a handler of this lane in it has policies.
+    /// The present route, and whether a handler of this lane in it has a timeout.
     #[inline]
     fn look(&mut self, lane: LaneId) -> (&TopicState, &TopicRoute, bool) {
         let route = self.route.load();
@@ -129,7 +135,7 @@ impl Seen {
 
 #[cold]
 fn is_guarded(route: &TopicRoute, lane: LaneId) -> bool {
-    route.lane(lane).iter().any(|entry| entry.handler.policies.is_some())
+    route.lane(lane).iter().any(|entry| entry.handler.timeout().is_some())
 }
 
 impl Topics {
@@ -179,15 +185,18 @@ fn handle(
         Some(_) => deliver_and_note(entries, &event),
     };
     let (expected, handled) = (u64::from(envelope.expected), delivered.handled as u64);
-    let (failures, failed) = (delivered.failures(), delivered.failures().len() as u64);
+    let failures = delivered.failures();
+    let mut waiting = 0;
     if failures.is_empty() {
         drop_quietly(envelope);
     } else {
-        let own = envelope.head.own;
-        engine.bury(OwnedEvent(Arc::new(envelope.keep(&topic.name, engine.bus))), own, &queue.name, failures);
+        // A call that is not watched has no time to be out of.
+        waiting = engine.fail(queue, OwnedEvent(Arc::new(envelope.keep(&topic.name, engine.bus))), failures).failed;
     }
+    let failed = failures.len() as u64;
     count::add_alone(&queue.outcomes.handled, handled);
-    count::add_alone(&queue.outcomes.failed, failed);
+    // What is tried again has no outcome yet.
+    count::add_alone(&queue.outcomes.failed, failed - waiting);
     count::add_alone(&queue.outcomes.cancelled, expected.saturating_sub(handled + failed));
     count::add_alone(&queue.outcomes.finished, 1);
     if let Some(ticket) = ticket {

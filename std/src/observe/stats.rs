@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::delivery::breaker::Breaker;
 use crate::delivery::count;
 use crate::delivery::dead_letters::DeadLetters;
 use crate::delivery::dead_letters::log::DeadLetterLogStats;
@@ -31,6 +32,8 @@ pub struct Stats {
     pub lanes: Vec<LaneStats>,
     /// The subscriptions, in the order in which they were made.
     pub subscriptions: Vec<SubscriptionStats>,
+    /// The breakers that today's subscriptions have, each once, in the order of the first of these.
+    pub breakers: Vec<BreakerStats>,
     /// The dead letters.
     pub dead_letters: DeadLetterStats,
     /// The audit log, if there is one.
@@ -72,6 +75,8 @@ pub struct LaneStats {
     pub healthy: bool,
     /// Workers that the system would not start.
     pub not_started: u64,
+    /// Deliveries that wait to be tried again, or are being.
+    pub retrying: u64,
     /// Whether its workers are on the cores that were asked for; `None` if none were, or before the first worker has
     /// begun; `Some(false)` once the system has refused one of them.
     pub pinned: Option<bool>,
@@ -97,10 +102,40 @@ pub struct SubscriptionStats {
     pub failed: u64,
     /// Calls that did not end in time.
     pub timed_out: u64,
+    /// What its retry policy has done, if it has one.
+    pub retry: Option<RetryStats>,
+    /// The name of its breaker, if it has one.
+    pub breaker: Option<String>,
     /// The median of the calls that were timed, at most 1/8 too high; `None` if none was.
     pub p50: Option<Duration>,
     /// The duration that 99 of 100 timed calls did not exceed.
     pub p99: Option<Duration>,
+}
+
+/// What a subscription's retry policy has done, in [`SubscriptionStats`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct RetryStats {
+    /// Calls that were not the first with their event.
+    pub retries: u64,
+    /// Failures that were not tried again because the budget was spent.
+    pub over_budget: u64,
+    /// Failures that were not tried again because as many waited as may.
+    pub no_room: u64,
+}
+
+/// A breaker in [`Stats`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct BreakerStats {
+    /// Its name.
+    pub name: String,
+    /// `closed`, `open` or `half-open`.
+    pub state: String,
+    /// How often it has opened.
+    pub opened: u64,
+    /// Calls that it has refused.
+    pub refused: u64,
 }
 
 /// The dead letters in [`Stats`].
@@ -137,7 +172,12 @@ pub(crate) fn stats(engine: &Engine, audit: Option<(&Path, &AuditAccount)>) -> S
         pending: engine.queues.iter().map(|queue| queue.pending_events()).sum(),
         lanes: engine.queues.by_lane().map(lane).collect(),
         subscriptions: subscriptions.iter().map(|subscription| row(engine, subscription)).collect(),
-        dead_letters: dead_letters(DeadLetters { store: &engine.dead_letters, directory: &engine.directory }),
+        breakers: breakers(&subscriptions),
+        dead_letters: dead_letters(DeadLetters {
+            store: &engine.dead_letters,
+            directory: &engine.directory,
+            sender: engine,
+        }),
         audit: audit.zip(engine.tap.as_ref()).map(|((path, account), queue)| account.stats(path, queue)),
         uptime: engine.clock.since(engine.started),
     }
@@ -162,6 +202,7 @@ fn lane(queues: &[Arc<Queue>]) -> LaneStats {
         stuck: size(|queue| queue.watch.stuck().len()),
         healthy: queues.iter().all(|queue| !queue.watch.is_unserved()),
         not_started: sum(|queue| count::read(&queue.watch.not_started)),
+        retrying: sum(|queue| queue.again.underway.now()),
         pinned: queues.iter().filter_map(|queue| queue.pinning.outcome()).reduce(|all, one| all && one),
     }
 }
@@ -177,9 +218,31 @@ fn row(engine: &Engine, subscription: &Subscription) -> SubscriptionStats {
         handled: subscription.calls.handled(),
         failed: subscription.calls.failed(),
         timed_out: subscription.calls.timed_out(),
+        retry: subscription.retrying().map(|retrying| RetryStats {
+            retries: count::read(&retrying.retries),
+            over_budget: count::read(&retrying.over_budget),
+            no_room: count::read(&retrying.no_room),
+        }),
+        breaker: subscription.breaker().map(|breaker| breaker.name().to_owned()),
         p50: percentile(0.50),
         p99: percentile(0.99),
     }
+}
+
+fn breakers(subscriptions: &[Arc<Subscription>]) -> Vec<BreakerStats> {
+    let mut seen: Vec<&Breaker> = Vec::new();
+    for breaker in subscriptions.iter().filter_map(|subscription| subscription.breaker()) {
+        if !seen.iter().any(|other| other.is(breaker)) {
+            seen.push(breaker);
+        }
+    }
+    let row = |breaker: &Breaker| BreakerStats {
+        name: breaker.name().to_owned(),
+        state: breaker.state().to_string(),
+        opened: breaker.opened(),
+        refused: breaker.refused(),
+    };
+    seen.into_iter().map(row).collect()
 }
 
 fn dead_letters(letters: DeadLetters<'_>) -> DeadLetterStats {

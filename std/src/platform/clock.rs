@@ -59,7 +59,6 @@ impl Clock {
     }
 
     /// Nanoseconds since the Unix epoch by the wall clock; 0 for a clock set before it.
-    #[allow(dead_code, reason = "events and dead letters are stamped by `clock::wall_nanos` so far")]
     pub(crate) fn wall_nanos(&self) -> u64 {
         match self {
             Self::Machine(_) => wall_nanos(),

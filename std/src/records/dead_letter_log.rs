@@ -36,7 +36,7 @@ use crate::records::dead_letter_log::writer::LetterWriter;
 /// takes or when the bus shuts down. [`DeadLetterLogStats`](crate::DeadLetterLogStats) says how things stand.
 ///
 /// Each line has the fields of the [audit log](crate::AuditLog), and `letter`: an object with `id`, `reason`,
-/// `handler`, `pattern`, `error`, `attempts`, `retries` and `failed_at`. What is taken out is a line
+/// `handler`, `pattern`, `error`, `attempts`, `retries`, `failed_at` and, where there is one, `history`. What is taken out is a line
 /// `{"removed":id}`. The file is written anew, beside the old one (with `.new` behind its name) and then renamed, when
 /// the bus is built, if there is anything to leave out, and later when it has more than 64 lines and more than twice as
 /// many as there are letters. What was written survives the end of the process. It is brought to stable storage when

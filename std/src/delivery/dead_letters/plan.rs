@@ -39,8 +39,36 @@ pub enum Why {
         /// How often that was.
         retries: u32,
     },
-    /// Another thread is sending it back now.
+    /// It is being sent back already.
     Busy,
+    /// There is no room for it beside its handler's lane.
+    Full {
+        /// Which lane.
+        lane: String,
+    },
+    /// The bus is shutting down.
+    Closed,
+}
+
+impl Why {
+    /// Why a letter stays that could not be sent; `None` for one that is gone.
+    pub(crate) fn of(error: RetryError) -> Option<Self> {
+        Some(match error {
+            RetryError::NotFound { .. } => return None,
+            RetryError::NoHandler { handler, .. } => Self::NoHandler { handler },
+            RetryError::TooManyRetries { retries, .. } => Self::TooManyRetries { retries },
+            RetryError::Busy { .. } => Self::Busy,
+            RetryError::Full { lane, .. } => Self::Full { lane },
+            RetryError::Closed { .. } => Self::Closed,
+        })
+    }
+}
+
+/// Why a letter was not sent.
+#[derive(Debug)]
+pub(crate) enum Unsent {
+    Full { lane: String },
+    Closed,
 }
 
 impl fmt::Display for Why {
@@ -49,7 +77,9 @@ impl fmt::Display for Why {
             Self::NoHandler { handler } => write!(f, "there is no handler {handler:?} with its pattern any more"),
             Self::NotRetriable { reason } => write!(f, "it never reached a handler: {reason}"),
             Self::TooManyRetries { retries } => write!(f, "it was sent back {retries} times"),
-            Self::Busy => f.write_str("another thread is sending it back"),
+            Self::Busy => f.write_str("it is being sent back already"),
+            Self::Full { lane } => write!(f, "lane {lane:?} has no room for it"),
+            Self::Closed => f.write_str("the bus is shutting down"),
         }
     }
 }
@@ -77,10 +107,17 @@ pub enum RetryError {
         /// How often that was.
         retries: u32,
     },
-    /// Another thread is sending it back now.
+    /// It is being sent back already, and has not been handled yet.
     Busy {
         /// The letter's number.
         id: u64,
+    },
+    /// There is no room for it beside its handler's lane.
+    Full {
+        /// The letter's number.
+        id: u64,
+        /// Which lane.
+        lane: String,
     },
     /// The bus is shutting down.
     Closed {
@@ -97,7 +134,8 @@ impl fmt::Display for RetryError {
                 write!(f, "dead letter {id} has no handler to go back to: there is no {handler:?} with its pattern")
             }
             Self::TooManyRetries { id, retries } => write!(f, "dead letter {id} was sent back {retries} times"),
-            Self::Busy { id } => write!(f, "another thread is sending dead letter {id} back"),
+            Self::Busy { id } => write!(f, "dead letter {id} is being sent back already"),
+            Self::Full { id, lane } => write!(f, "lane {lane:?} has no room for dead letter {id}"),
             Self::Closed { .. } => f.write_str("the bus is shutting down"),
         }
     }

@@ -10,6 +10,7 @@ use crate::delivery::dead_letters::log::{Change, DeadLetterLogStats, LogHandle};
 use crate::delivery::dead_letters::plan::RetryError;
 use crate::delivery::dead_letters::query::Filter;
 use crate::delivery::failure::drop_quietly;
+use crate::delivery::retry::Attempt;
 use crate::event::OwnedEvent;
 use crate::platform::clock::{self, Clock};
 use crate::platform::threads::poll_until;
@@ -141,14 +142,31 @@ impl DeadLetterStore {
     }
 
     pub(crate) fn push(&self, event: OwnedEvent, obituary: Obituary) {
+        self.push_after(event, obituary, Vec::new());
+    }
+
+    /// Takes a letter in that has a history of failed attempts.
+    pub(crate) fn push_after(&self, event: OwnedEvent, obituary: Obituary, history: Vec<Attempt>) {
         let Obituary { reason, subscription, handler, pattern, error, attempts } = obituary;
         let failed_at = clock::wall_nanos() as f64 / 1e9;
         let mut contents = self.shelf.lock();
         contents.account.total += 1;
         contents.last_id += 1;
         let id = contents.last_id;
-        let letter =
-            DeadLetter { id, event, reason, subscription, handler, pattern, error, attempts, retries: 0, failed_at };
+        let (retries, history) = (0, history.into());
+        let letter = DeadLetter {
+            id,
+            event,
+            reason,
+            subscription,
+            handler,
+            pattern,
+            error,
+            attempts,
+            retries,
+            failed_at,
+            history,
+        };
         let mut overwritten = None;
         if contents.places.len() >= self.shelf.capacity {
             contents.account.overwritten += 1;
@@ -259,7 +277,6 @@ impl DeadLetterStore {
 }
 
 // Retrying by hand: a letter is taken, and then either put back or ticked off.
-#[cfg_attr(not(test), allow(dead_code, reason = "the redelivery that uses it comes with the workers' rewrite"))]
 impl DeadLetterStore {
     /// Marks a letter as being handed back to its handler, so that nobody else does so at the same time. It stays on
     /// the shelf: it can be seen, removed and overwritten meanwhile.

@@ -86,7 +86,7 @@ fn what_is_refused_is_named() {
     let text = |error: RetryError| error.to_string();
     assert_eq!(text(RetryError::NotFound { id: 7 }), "there is no dead letter 7");
     assert_eq!(text(RetryError::TooManyRetries { id: 7, retries: 3 }), "dead letter 7 was sent back 3 times");
-    assert_eq!(text(RetryError::Busy { id: 7 }), "another thread is sending dead letter 7 back");
+    assert_eq!(text(RetryError::Busy { id: 7 }), "dead letter 7 is being sent back already");
     assert_eq!(text(RetryError::Closed { id: 7 }), "the bus is shutting down");
     let error = RetryError::NoHandler { id: 7, handler: "x".into() };
     assert_eq!(text(error), r#"dead letter 7 has no handler to go back to: there is no "x" with its pattern"#);

@@ -11,7 +11,7 @@ use crate::delivery::engine::Engine;
 use crate::delivery::envelope::Envelope;
 use crate::delivery::failure::drop_quietly;
 use crate::delivery::lane::Queue;
-use crate::delivery::watch::{CallLimit, Progress, Seat, Work};
+use crate::delivery::watch::{CallLimit, Deferred, Progress, Seat, Work};
 use crate::event::{Call, OwnedEvent};
 
 /// What became of a handler's turn.
@@ -88,18 +88,27 @@ fn take_turn(engine: &Arc<Engine>, queue: &Arc<Queue>, seat: &mut Seat, entry: &
     let work = seat.holder.value().ok_or(Revoked)?;
     let expires = work.envelope().head.expires;
     let timeout = subscription.timeout();
-    if expires == 0 && timeout.is_none() {
-        let result = subscription.call(&work.event(None));
-        work.progress().end(subscription, result);
-        return Ok(Turn::Done);
-    }
-    let now = clock.now();
+    let now = if expires == 0 && timeout.is_none() { 0 } else { clock.now() };
     if expires != 0 && now >= expires {
         return Ok(Turn::Expired);
+    }
+    let permit = match subscription.admit(&work.event(None)) {
+        Ok(permit) => permit,
+        Err(refusal) => {
+            work.progress().refuse(subscription, refusal);
+            return Ok(Turn::Done);
+        }
+    };
+    if expires == 0 && timeout.is_none() {
+        let result = subscription.call(&work.event(None));
+        subscription.conclude(permit, result.is_ok());
+        work.progress().end(subscription, result);
+        return Ok(Turn::Done);
     }
     let Some(timeout) = timeout else {
         let limit = CallLimit { clock, deadline: expires, watchdog: None };
         let result = subscription.call(&work.event(Some(&limit)));
+        subscription.conclude(permit, result.is_ok());
         work.progress().end(subscription, result);
         return Ok(Turn::Done);
     };
@@ -116,9 +125,11 @@ fn take_turn(engine: &Arc<Engine>, queue: &Arc<Queue>, seat: &mut Seat, entry: &
     let limit: &dyn Call = &limit;
     let result = subscription.call(&work.event(Some(limit)));
     if seat.holder.end().is_err() {
+        // The breaker was told when the time was up.
         drop_quietly(result);
         return Err(Revoked);
     }
+    subscription.conclude(permit, result.is_ok());
     let work = seat.holder.value().ok_or(Revoked)?;
     work.progress().end(subscription, result);
     Ok(Turn::Done)
@@ -126,26 +137,26 @@ fn take_turn(engine: &Arc<Engine>, queue: &Arc<Queue>, seat: &mut Seat, entry: &
 
 /// Says what is to be said of an event that was taken over, before its other handlers are called. For whoever is the
 /// lane's worker, or acts for it.
-pub(super) fn report(engine: &Engine, queue: &Queue, work: &Work) {
+pub(super) fn report(engine: &Arc<Engine>, queue: &Arc<Queue>, work: &Work) {
     let Some(claim) = work.claim() else { return };
     let (failures, outcomes) = {
         let mut progress = work.progress();
         (std::mem::take(&mut progress.failures), std::mem::take(&mut progress.outcomes))
     };
-    let own = work.envelope().head.own;
-    engine.bury(OwnedEvent(Arc::new(claim)), own, &queue.name, &failures);
+    let deferred = engine.fail(queue, OwnedEvent(Arc::new(claim)), &failures);
     drop_quietly(failures);
     let mut progress = work.progress();
-    progress.tally.settle(&queue.outcomes);
+    progress.tally.settle(&queue.outcomes, deferred);
     if let Some(ticket) = &mut progress.ticket {
         ticket.note(outcomes);
     }
 }
 
 /// Writes the account of an event for which nothing more will be done. For whoever is the lane's worker, or acts for it.
-pub(super) fn finish(engine: &Engine, queue: &Queue, work: Work) {
+pub(super) fn finish(engine: &Arc<Engine>, queue: &Arc<Queue>, work: Work) {
     let Progress { mut tally, failures, outcomes, ticket, .. } = std::mem::take(&mut *work.progress());
-    let (expected, own) = (u64::from(work.envelope().expected), work.envelope().head.own);
+    let expected = u64::from(work.envelope().expected);
+    let mut deferred = Deferred::default();
     if failures.is_empty() && tally.expired == 0 {
         drop_quietly(work);
     } else {
@@ -153,9 +164,9 @@ pub(super) fn finish(engine: &Engine, queue: &Queue, work: Work) {
         if tally.expired > 0 {
             engine.bury_expired(event.clone(), &queue.name);
         }
-        engine.bury(event, own, &queue.name, &failures);
+        deferred = engine.fail(queue, event, &failures);
     }
-    let ended = tally.settle(&queue.outcomes);
+    let ended = tally.settle(&queue.outcomes, deferred);
     count::add_alone(&queue.outcomes.cancelled, expected.saturating_sub(ended));
     count::add_alone(&queue.outcomes.finished, 1);
     if let Some(ticket) = ticket {

@@ -125,7 +125,7 @@ fn spawn(queue: &Queue, name: String, body: impl FnOnce() + Send + 'static) -> i
 }
 
 /// Does what needs no worker for the event that was taken over, and finishes it when no handler is left.
-fn clear_up(engine: &Engine, queue: &Queue) {
+fn clear_up(engine: &Arc<Engine>, queue: &Arc<Queue>) {
     let Some(work) = queue.watch.lock().unfinished.take() else { return };
     report(engine, queue, &work);
     let route = work.topic.table.load();

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::context::Lineage;
 use crate::delivery::dead_letters::DeadLetter;
 use crate::delivery::envelope::{Head, Kept, Meta};
+use crate::delivery::retry::Attempt;
 use crate::event::OwnedEvent;
 use crate::payload::Body;
 use crate::records::audit_writer::{write_fields, write_line};
@@ -68,6 +69,8 @@ struct Fields {
     attempts: u32,
     retries: u32,
     failed_at: f64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    history: Vec<Attempt>,
     /// Whether the bus emitted the event itself.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     own: bool,
@@ -120,6 +123,7 @@ fn letter(line: &[u8], fields: Fields, seq: Option<u64>, cause: Option<u64>) -> 
         attempts: fields.attempts,
         retries: fields.retries,
         failed_at: fields.failed_at,
+        history: fields.history.into(),
     })
 }
 
@@ -141,6 +145,7 @@ pub(crate) fn write_letter(out: &mut Vec<u8>, letter: &DeadLetter) {
         attempts: letter.attempts,
         retries: letter.retries,
         failed_at: letter.failed_at,
+        history: letter.history.to_vec(),
         own: event.head.own,
     };
     // The record is a whole line; its end makes room for one more field. Serializing numbers and text into memory

@@ -1,0 +1,272 @@
+//! Deliveries to one handler that are made again: where they wait beside a lane, and how many are under way.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use nervebus_core::SubscriptionId;
+
+use crate::delivery::count;
+use crate::delivery::dead_letters::DeadLetter;
+use crate::delivery::failure::drop_quietly;
+use crate::delivery::retry::History;
+use crate::delivery::subscription::Subscription;
+use crate::delivery::timer::{Job, ScheduleError, Timer, TimerKey};
+use crate::event::OwnedEvent;
+
+/// How many redeliveries of a lane may wait.
+const CAPACITY: usize = 65_536;
+
+/// A delivery of an event to one handler that is to be made again.
+#[derive(Debug)]
+pub(crate) struct Redelivery {
+    pub(crate) event: OwnedEvent,
+    pub(crate) subscription: Arc<Subscription>,
+    /// How often the handler was called with this event so far.
+    pub(crate) calls: u32,
+    /// How often a breaker has refused the call.
+    pub(crate) put_off: u32,
+    pub(crate) history: History,
+    pub(crate) origin: Origin,
+}
+
+/// What a redelivery comes from.
+#[derive(Debug)]
+pub(crate) enum Origin {
+    /// An emit: the handler's retry policy decides what becomes of a failure.
+    Emit,
+    /// A dead letter that was sent back: it is tried once.
+    Letter(Arc<DeadLetter>),
+}
+
+impl Redelivery {
+    /// A delivery that is being made for the first time.
+    pub(crate) fn first(event: OwnedEvent, subscription: &Arc<Subscription>) -> Self {
+        let (subscription, history) = (Arc::clone(subscription), History::default());
+        Self { event, subscription, calls: 0, put_off: 0, history, origin: Origin::Emit }
+    }
+
+    /// One more delivery of a dead letter.
+    pub(crate) fn of_letter(letter: Arc<DeadLetter>, subscription: &Arc<Subscription>) -> Self {
+        let (event, calls) = (letter.event.clone(), letter.attempts);
+        let history = History::of(&letter.history, calls, &letter.error, letter.failed_at);
+        let origin = Origin::Letter(letter);
+        Self { event, subscription: Arc::clone(subscription), calls, put_off: 0, history, origin }
+    }
+}
+
+/// How many deliveries have begun to be made again, and how many of these have an outcome. A delivery that waits for a
+/// retry has none; it is under way until the last retry has ended.
+#[derive(Debug, Default)]
+pub(crate) struct Underway {
+    begun: AtomicU64,
+    ended: AtomicU64,
+}
+
+impl Underway {
+    /// Before the delivery can be seen anywhere else.
+    pub(crate) fn begin(&self) {
+        count::add(&self.begun, 1);
+    }
+
+    /// After its outcome was counted.
+    pub(crate) fn end(&self) {
+        count::add(&self.ended, 1);
+    }
+
+    /// How many are under way.
+    pub(crate) fn now(&self) -> u64 {
+        // What has ended first, so that a delivery that ends between the two still counts.
+        let ended = count::read(&self.ended);
+        self.ever().saturating_sub(ended)
+    }
+
+    /// How many there ever were.
+    pub(crate) fn ever(&self) -> u64 {
+        count::read(&self.begun)
+    }
+}
+
+/// A bounded side room of a lane for redeliveries: some wait for their moment, others for the worker.
+///
+/// The room keeps them; the timer has a small job for each, which moves it from the ones to the others. So those that
+/// a shutdown or the end of a subscription concerns can be found. With nothing for the worker this costs it one load an
+/// event.
+#[derive(Debug, Default)]
+pub(crate) struct Again {
+    /// Whether something is ready.
+    occupied: AtomicBool,
+    state: Mutex<State>,
+    pub(crate) underway: Underway,
+}
+
+#[derive(Debug)]
+struct State {
+    /// By number, which is the order in which they came.
+    waiting: BTreeMap<u64, Waiting>,
+    ready: VecDeque<Redelivery>,
+    numbers: u64,
+    /// The last moment at which a retry may be due.
+    latest: u64,
+    closed: bool,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { waiting: BTreeMap::new(), ready: VecDeque::new(), numbers: 0, latest: u64::MAX, closed: false }
+    }
+}
+
+#[derive(Debug)]
+struct Waiting {
+    at: u64,
+    key: TimerKey,
+    redelivery: Redelivery,
+}
+
+/// Why a redelivery cannot wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoWait {
+    /// As many wait as may, here or at the timer.
+    Full,
+    /// The bus is shutting down, and will be gone when it is due.
+    Closing,
+}
+
+/// A redelivery that cannot wait, back again.
+pub(crate) type Returned = Box<(Redelivery, NoWait)>;
+
+impl State {
+    fn refusal(&self, at: u64) -> Option<NoWait> {
+        if self.closed || at > self.latest {
+            return Some(NoWait::Closing);
+        }
+        (self.waiting.len() + self.ready.len() >= CAPACITY).then_some(NoWait::Full)
+    }
+
+    /// Takes out of those that wait.
+    fn take(&mut self, wanted: impl Fn(&Waiting) -> bool) -> Vec<Waiting> {
+        let numbers: Vec<u64> =
+            self.waiting.iter().filter(|(_, waiting)| wanted(waiting)).map(|(number, _)| *number).collect();
+        numbers.iter().filter_map(|number| self.waiting.remove(number)).collect()
+    }
+}
+
+impl Again {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a redelivery in that is due at a moment. `job` makes what the timer does then: it calls
+    /// [`is_due`](Self::is_due) with the number it was made with.
+    pub(crate) fn defer<T>(
+        &self,
+        at: u64,
+        redelivery: Redelivery,
+        timer: &Timer<T>,
+        job: impl FnOnce(u64) -> Job<T>,
+    ) -> Result<(), Returned> {
+        let mut state = self.lock();
+        if let Some(why) = state.refusal(at) {
+            return Err(Box::new((redelivery, why)));
+        }
+        let number = state.numbers;
+        // A job that runs at once waits for the lock that is held here. The timer's own is never held the other way round.
+        let key = match timer.schedule(at, job(number)) {
+            Ok(key) => key,
+            Err(ScheduleError::Full(_)) => return Err(Box::new((redelivery, NoWait::Full))),
+            Err(ScheduleError::Closed(_)) => return Err(Box::new((redelivery, NoWait::Closing))),
+        };
+        state.numbers += 1;
+        state.waiting.insert(number, Waiting { at, key, redelivery });
+        Ok(())
+    }
+
+    /// Takes a redelivery in that is due now. The caller wakes the worker.
+    pub(crate) fn push(&self, redelivery: Redelivery) -> Result<(), Returned> {
+        let mut state = self.lock();
+        if let Some(why) = state.refusal(0) {
+            return Err(Box::new((redelivery, why)));
+        }
+        state.ready.push_back(redelivery);
+        self.mark();
+        Ok(())
+    }
+
+    /// The moment of a redelivery has come; `false` if it is gone. The caller wakes the worker.
+    pub(crate) fn is_due(&self, number: u64) -> bool {
+        let mut state = self.lock();
+        let Some(due) = state.waiting.remove(&number) else { return false };
+        state.ready.push_back(due.redelivery);
+        self.mark();
+        true
+    }
+
+    /// Has the worker look at the redeliveries to a subscription now, because it has ended; says whether there are any.
+    pub(crate) fn hurry<T>(&self, subscription: SubscriptionId, timer: &Timer<T>) -> bool {
+        if self.underway.now() == 0 {
+            return false;
+        }
+        let mut state = self.lock();
+        let theirs = state.take(|waiting| waiting.redelivery.subscription.id == subscription);
+        let some = !theirs.is_empty();
+        for Waiting { key, redelivery, .. } in theirs {
+            drop(timer.cancel(key));
+            state.ready.push_back(redelivery);
+        }
+        if some {
+            self.mark();
+        }
+        some
+    }
+
+    /// Called with the lock held.
+    fn mark(&self) {
+        // Release pairs with the Acquire in `pop`; waking the worker orders it as well.
+        self.occupied.store(true, Ordering::Release);
+    }
+
+    /// The oldest redelivery that is due, if there is one.
+    #[inline]
+    pub(crate) fn pop(&self) -> Option<Redelivery> {
+        // Acquire pairs with the Release in `mark`.
+        if self.occupied.load(Ordering::Acquire) { self.pop_locked() } else { None }
+    }
+
+    #[cold]
+    fn pop_locked(&self) -> Option<Redelivery> {
+        let mut state = self.lock();
+        let oldest = state.ready.pop_front();
+        // Relaxed: the lock orders it against `mark`.
+        self.occupied.store(!state.ready.is_empty(), Ordering::Relaxed);
+        oldest
+    }
+
+    /// Lets nothing wait beyond a moment from now on, and hands back what does.
+    pub(crate) fn end_by(&self, moment: u64) -> Vec<Redelivery> {
+        let mut state = self.lock();
+        state.latest = state.latest.min(moment);
+        let late = state.take(|waiting| waiting.at > moment);
+        late.into_iter().map(|waiting| waiting.redelivery).collect()
+    }
+
+    /// Lets nothing more in, and hands back what is inside. Harmless when repeated.
+    pub(crate) fn close(&self) -> Vec<Redelivery> {
+        let mut state = self.lock();
+        state.closed = true;
+        let ready = std::mem::take(&mut state.ready).into_iter();
+        let waiting = std::mem::take(&mut state.waiting).into_values().map(|waiting| waiting.redelivery);
+        ready.chain(waiting).collect()
+    }
+}
+
+impl Drop for State {
+    /// What the events carry may panic when it is dropped, each of them.
+    fn drop(&mut self) {
+        self.ready.drain(..).for_each(drop_quietly);
+        std::mem::take(&mut self.waiting).into_values().for_each(drop_quietly);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,336 @@
+//! What becomes of a handler's failure: another try, or a record and a dead letter.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use nervebus_core::{Handler, Reason};
+
+use crate::context::Handling;
+use crate::delivery::again::{NoWait, Origin, Redelivery};
+use crate::delivery::breaker::Change;
+use crate::delivery::count;
+use crate::delivery::dead_letters::{DeadLetter, Obituary};
+use crate::delivery::engine::{BREAKER_CLOSED, BREAKER_OPENED, Engine, HANDLER_ERROR, HANDLER_TIMEOUT};
+use crate::delivery::failure::{HandlerError, drop_quietly, text_of};
+use crate::delivery::lane::Queue;
+use crate::delivery::retry::{GiveUp, Retrying};
+use crate::delivery::subscription::{Failure, Subscription};
+use crate::delivery::watch::Deferred;
+use crate::event::{Event, OwnedEvent};
+use crate::platform::clock;
+
+/// How a delivery that was made again has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    Handled,
+    Failed,
+    Cancelled,
+}
+
+/// A failed delivery that is not tried again, and why.
+type Lost = Box<(Redelivery, Reason)>;
+
+impl Engine {
+    /// Makes dead letters and records of an event's failures.
+    #[cold]
+    pub(crate) fn bury(
+        &self,
+        event: OwnedEvent,
+        own: bool,
+        lane: &str,
+        failures: &[(Arc<Subscription>, Arc<HandlerError>)],
+    ) {
+        debug_assert_eq!(own, event.as_event().head.own, "the event knows whose it is");
+        for (subscription, error) in failures {
+            let mut failed = Redelivery::first(event.clone(), subscription);
+            failed.calls += u32::from(was_called(error));
+            self.lay_down(lane, failed, reason_of(error), error);
+        }
+    }
+
+    /// Makes one dead letter of an event that came too late for handlers of a lane.
+    #[cold]
+    pub(crate) fn bury_expired(&self, event: OwnedEvent, lane: &str) {
+        let obituary = Obituary {
+            reason: Reason::Expired,
+            subscription: None,
+            handler: lane.into(),
+            pattern: None,
+            error: format!("it expired before lane {lane:?} got to it"),
+            attempts: 0,
+        };
+        self.dead_letters.push(event, obituary);
+    }
+
+    /// Has an event's failures on a lane tried again, or makes dead letters and records of them; says how many are tried
+    /// again.
+    #[cold]
+    pub(crate) fn fail(
+        &self,
+        queue: &Arc<Queue>,
+        event: OwnedEvent,
+        failures: &[(Arc<Subscription>, Arc<HandlerError>)],
+    ) -> Deferred {
+        let mut waiting = Deferred::default();
+        for (subscription, error) in failures {
+            let mut failed = Redelivery::first(event.clone(), subscription);
+            failed.calls += u32::from(was_called(error));
+            // Before it can be seen to have ended.
+            queue.again.underway.begin();
+            match self.try_again(queue, failed, error) {
+                Ok(()) => waiting.add(error),
+                Err(lost) => {
+                    self.lay_down(&queue.name, lost.0, lost.1, error);
+                    queue.again.underway.end();
+                }
+            }
+        }
+        waiting
+    }
+
+    /// Has a delivery wait for its next try, if its handler's policy has one for this error.
+    fn try_again(&self, queue: &Arc<Queue>, mut failed: Redelivery, error: &HandlerError) -> Result<(), Lost> {
+        let subscription = Arc::clone(&failed.subscription);
+        let Some(retrying) = subscription.retrying().filter(|_| matches!(failed.origin, Origin::Emit)) else {
+            return Err(Box::new((failed, reason_of(error))));
+        };
+        if was_called(error) {
+            failed.history.record(error, wall_time());
+        }
+        let Some(at) = self.next_try(retrying, &mut failed, error) else {
+            return Err(Box::new((failed, reason_of(error))));
+        };
+        let job = |number| {
+            let queue = Arc::clone(queue);
+            let look = move |_: &Arc<Self>| {
+                if queue.again.is_due(number) {
+                    queue.unpark_worker();
+                }
+            };
+            Box::new(look) as Box<_>
+        };
+        queue.again.defer(at, failed, &self.timer, job).map_err(|returned| {
+            let (failed, why) = *returned;
+            let reason = match why {
+                NoWait::Closing => Reason::Shutdown,
+                NoWait::Full => {
+                    count::add(&retrying.no_room, 1);
+                    reason_of(error)
+                }
+            };
+            Box::new((failed, reason))
+        })
+    }
+
+    /// When a delivery that failed is due again, if it is to be tried again.
+    fn next_try(&self, retrying: &Retrying, failed: &mut Redelivery, error: &HandlerError) -> Option<u64> {
+        let (policy, random) = (&retrying.policy, self.dice.roll());
+        if let HandlerError::BreakerOpen { .. } = error {
+            if failed.put_off >= policy.most_attempts() {
+                return None;
+            }
+            failed.put_off += 1;
+            // What waits for one breaker does not come back together.
+            let from = failed.subscription.breaker().map_or(0, |breaker| breaker.next_try());
+            return Some(from.saturating_add(clock::nanos(policy.delay(1, random))));
+        }
+        match policy.next(&retrying.budget, failed.calls, error, random) {
+            Ok(delay) => Some(self.clock.after(delay)),
+            Err(why) => {
+                count::add(&retrying.over_budget, u64::from(why == GiveUp::OverBudget));
+                None
+            }
+        }
+    }
+
+    /// Makes a delivery again that is due, on its lane's worker.
+    #[cold]
+    pub(crate) fn redeliver(&self, queue: &Arc<Queue>, again: Redelivery) {
+        let outcomes = &queue.outcomes;
+        let counter = match self.call_again(Some(queue), again) {
+            None => return,
+            Some(Ended::Handled) => &outcomes.handled,
+            Some(Ended::Failed) => &outcomes.failed,
+            Some(Ended::Cancelled) => &outcomes.cancelled,
+        };
+        count::add_alone(counter, 1);
+        queue.again.underway.end();
+    }
+
+    /// Calls one handler with one event once more; `None` if the delivery waits for yet another try.
+    pub(crate) fn call_again(&self, queue: Option<&Arc<Queue>>, mut again: Redelivery) -> Option<Ended> {
+        let failure = match self.call_once_more(&again) {
+            Ok(()) => {
+                if let Origin::Letter(letter) = &again.origin {
+                    self.dead_letters.tick_off(letter.id);
+                }
+                drop_quietly(again);
+                return Some(Ended::Handled);
+            }
+            Err(failure) => failure,
+        };
+        let Failure::Failed(error) = failure else {
+            self.put_back(&again);
+            drop_quietly(again);
+            return Some(Ended::Cancelled);
+        };
+        again.calls = again.calls.saturating_add(u32::from(was_called(&error)));
+        let tried = match queue {
+            Some(queue) => self.try_again(queue, again, &error),
+            None => Err(Box::new((again, reason_of(&error)))),
+        };
+        let ended = tried.map_or_else(
+            |lost| {
+                let lane = queue.map_or("inline", |queue| &*queue.name);
+                self.lay_down(lane, lost.0, lost.1, &error);
+                Some(Ended::Failed)
+            },
+            |()| None,
+        );
+        drop_quietly(error);
+        ended
+    }
+
+    fn call_once_more(&self, again: &Redelivery) -> Result<(), Failure> {
+        let kept = again.event.as_event();
+        let mut head = kept.head.clone();
+        head.earlier = u16::try_from(again.calls).unwrap_or(u16::MAX);
+        // The number of an event of an earlier run is another event's in this one, so it is nobody's cause.
+        let seq = if kept.bus == self.bus { head.seq } else { 0 };
+        let _scope = Handling::enter(self.bus, seq, head.hops, head.lineage.as_ref());
+        again.subscription.handle(&Event { head: &head, ..kept })
+    }
+
+    /// The end of a delivery that failed: a record, and a dead letter, or the one that it came from.
+    fn lay_down(&self, lane: &str, failed: Redelivery, reason: Reason, error: &HandlerError) {
+        let text = text_of(error);
+        // A record that cannot be handled makes no further record, or one bad handler of records would go on for ever.
+        if !failed.event.as_event().head.own {
+            let record = failure_record(&failed, lane, error.kind(), &text);
+            let topic = if reason == Reason::HandlerTimeout { HANDLER_TIMEOUT } else { HANDLER_ERROR };
+            self.emit_system(topic, record, Some(&failed.event));
+        }
+        match &failed.origin {
+            Origin::Emit => self.keep_letter(failed, reason, text),
+            // The call was not made: the letter stays as it is.
+            Origin::Letter(_) if !was_called(error) => {
+                self.put_back(&failed);
+                drop_quietly(failed);
+            }
+            Origin::Letter(_) => self.return_letter(failed, error, text),
+        }
+    }
+
+    fn keep_letter(&self, failed: Redelivery, reason: Reason, error: String) {
+        let Redelivery { event, subscription, calls, history, .. } = failed;
+        let obituary = Obituary {
+            reason,
+            subscription: Some(subscription.id),
+            handler: Arc::clone(&subscription.name),
+            pattern: Some(Arc::from(&*subscription.pattern)),
+            error,
+            attempts: calls,
+        };
+        self.dead_letters.push_after(event, obituary, history.into_attempts());
+        drop_quietly(subscription);
+    }
+
+    /// Puts a letter back with what its handler said this time.
+    fn return_letter(&self, failed: Redelivery, error: &HandlerError, text: String) {
+        let Redelivery { event, subscription, calls, mut history, origin, .. } = failed;
+        let Origin::Letter(letter) = origin else { return };
+        let failed_at = wall_time();
+        history.record(error, failed_at);
+        self.dead_letters.put_back(Arc::new(DeadLetter {
+            id: letter.id,
+            event,
+            reason: reason_of(error),
+            subscription: Some(subscription.id),
+            handler: Arc::clone(&letter.handler),
+            pattern: letter.pattern.clone(),
+            error: text,
+            attempts: calls,
+            retries: letter.retries.saturating_add(1),
+            failed_at,
+            history: history.into_attempts().into(),
+        }));
+        drop_quietly(letter);
+        drop_quietly(subscription);
+    }
+
+    /// Puts the letter that a redelivery is of back as it was, if it is of one.
+    fn put_back(&self, again: &Redelivery) {
+        if let Origin::Letter(letter) = &again.origin {
+            self.dead_letters.put_back(Arc::clone(letter));
+        }
+    }
+
+    /// Ends what a shutdown left waiting beside a lane.
+    #[cold]
+    pub(crate) fn leave(&self, queue: &Queue, left: Vec<Redelivery>) {
+        for again in left {
+            match &again.origin {
+                Origin::Emit => {
+                    let error = format!("the bus shut down before attempt {}", again.calls.saturating_add(1));
+                    self.keep_letter(again, Reason::Shutdown, error);
+                }
+                Origin::Letter(_) => {
+                    self.put_back(&again);
+                    drop_quietly(again);
+                }
+            }
+            count::add(&queue.left, 1);
+            count::add(&queue.outcomes.dropped, 1);
+            queue.again.underway.end();
+        }
+    }
+
+    /// Says that a breaker has opened or closed.
+    #[cold]
+    pub(crate) fn record_change(&self, change: &Change) {
+        let Change { breaker, failures, opened, until } = change;
+        let mut record = serde_json::json!({"breaker": &**breaker, "failures": failures, "opened": opened});
+        let topic = if let Some(until) = until {
+            record["until"] = (*until).into();
+            BREAKER_OPENED
+        } else {
+            BREAKER_CLOSED
+        };
+        self.emit_system(topic, record, None);
+    }
+}
+
+/// What a failure is called among the reasons for a dead letter.
+fn reason_of(error: &HandlerError) -> Reason {
+    match error {
+        HandlerError::Timeout { .. } => Reason::HandlerTimeout,
+        _ => Reason::HandlerError,
+    }
+}
+
+/// Whether the handler had a say in this.
+fn was_called(error: &HandlerError) -> bool {
+    !matches!(error, HandlerError::BreakerOpen { .. })
+}
+
+fn wall_time() -> f64 {
+    clock::wall_nanos() as f64 / 1e9
+}
+
+/// The payload of a `system.handler_error`.
+fn failure_record(failed: &Redelivery, lane: &str, kind: &str, error: &str) -> serde_json::Value {
+    let (event, subscription) = (failed.event.as_event(), &failed.subscription);
+    let mut id = String::new();
+    let _ = write!(id, "{}", event.id());
+    serde_json::json!({
+        "event_type": event.topic(),
+        "event_id": id,
+        "seq": event.seq(),
+        "handler": &*subscription.name,
+        "subscription": subscription.id.get(),
+        "lane": lane,
+        "error_type": kind,
+        "error": error,
+        "attempts": failed.calls,
+    })
+}
