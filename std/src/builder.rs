@@ -1,5 +1,7 @@
 //! Building a bus: everything is checked here, and nothing fails later that could have failed now.
 
+mod guards;
+
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -14,6 +16,8 @@ use crate::context;
 use crate::delivery::dead_letters::DeadLetterStore;
 use crate::delivery::directory::{Directory, Limits};
 use crate::delivery::engine::{AUDIT_ERROR, Engine, HANDLER_ERROR, InlineAccount};
+use crate::delivery::engine::{EVENT_STORM, EVENT_STORM_ENDED, LEDGER_IMBALANCE, LOAD_SHEDDING};
+use crate::delivery::guards::GuardSettings;
 use crate::delivery::lane::{Lane, Overflow, Queue};
 use crate::delivery::timer::{self, Timer};
 use crate::delivery::timing::Timing;
@@ -44,6 +48,10 @@ const MAX_THREAD_NAME: usize = 64;
 /// Names that a lane cannot have, because the bus uses them.
 const RESERVED: [&str; 2] = ["inline", "audit"];
 
+/// The topics that the bus emits on itself.
+const OWN: [&str; 6] =
+    [HANDLER_ERROR, AUDIT_ERROR, EVENT_STORM, EVENT_STORM_ENDED, LOAD_SHEDDING, LEDGER_IMBALANCE];
+
 /// The lane of the timer's thread: one that no handler can be on.
 const TIMER: LaneId = LaneId::new(u16::MAX - 1);
 
@@ -62,6 +70,8 @@ pub struct Builder {
     max_depth: u32,
     max_chain: u32,
     wait_limit: Duration,
+    guards: GuardSettings,
+    self_check: Duration,
     clock: Clock,
     storage: Arc<dyn Storage>,
 }
@@ -80,6 +90,8 @@ impl Builder {
             max_depth: 16,
             max_chain: 10_000,
             wait_limit: Duration::from_secs(30),
+            guards: GuardSettings::default(),
+            self_check: Duration::from_secs(60),
             clock: Clock::machine(),
             storage: Arc::new(Disk),
         }
@@ -230,14 +242,16 @@ impl Builder {
             Some(log) => Some(queue(LaneId::new(u16::MAX), &log.lane, &self.clock)?),
             None => None,
         };
+        let rules = self.guards.rules();
         Ok(Engine {
             bus: random::bits() | 1,
             gate: Gate::new(),
-            is_bare: tap.is_none(),
-            directory: Directory::new(self.limits, &[HANDLER_ERROR, AUDIT_ERROR]),
+            is_bare: tap.is_none() && rules.is_empty() && self.lanes().all(|lane| lane.shed.is_none()),
+            directory: Directory::new(self.limits, rules, &OWN),
             queues,
             tap,
             inline: InlineAccount::default(),
+            guards: self.guards.guards(),
             dead_letters,
             system: AtomicU64::new(0),
             system_lost: AtomicU64::new(0),
@@ -269,7 +283,9 @@ impl Builder {
         if let (Some(writer), Some(log)) = (writer, &self.audit) {
             start(&Arc::clone(&writer.queue), log.lane.name_of_thread(), || writer.run())?;
         }
-        start_timer(engine)
+        start_timer(engine)?;
+        self.start_self_check(engine);
+        Ok(())
     }
 
     fn check(&self) -> Result<(), BuildError> {
@@ -288,6 +304,7 @@ impl Builder {
         in_range("max_chain", self.max_chain.into(), 1, MAX_CHAIN)?;
         in_range("lanes", self.lanes.len() as u64 + 1, 1, MAX_LANES)?;
         wait_in_range("wait_limit", self.wait_limit)?;
+        self.check_guards()?;
         let mut names = Vec::new();
         for lane in self.lanes() {
             check_name(&lane.name)?;
@@ -307,6 +324,9 @@ fn check_lane(lane: &Lane) -> Result<(), BuildError> {
         wait_in_range(format!("lane {:?}.overflow", lane.name), wait)?;
     }
     in_range(format!("lane {:?}.workers", lane.name), lane.workers as u64, 1, MAX_WORKERS)?;
+    if let Some(shed) = &lane.shed {
+        shed.check(&format!("lane {:?}.shed", lane.name))?;
+    }
     if let Some(core) = lane.core {
         // The last worker's core must be one that can be named.
         let max = (affinity::CORES - lane.workers) as u64;

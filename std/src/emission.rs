@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::bus::Bus;
 use crate::context::{self, Lineage};
+use crate::delivery::class::Class;
 use crate::delivery::emit::{Extra, How};
 use crate::delivery::envelope::Meta;
 use crate::delivery::lane::Patience;
@@ -21,11 +22,12 @@ pub struct Emission<'a, P> {
     payload: P,
     meta: Meta,
     correlation: Option<Arc<str>>,
+    class: Class,
 }
 
 impl<'a, P: Payload> Emission<'a, P> {
     pub(crate) fn new(bus: &'a Bus, topic: &'a str, payload: P) -> Self {
-        Self { bus, topic, payload, meta: Meta::default(), correlation: None }
+        Self { bus, topic, payload, meta: Meta::default(), correlation: None, class: Class::default() }
     }
 
     /// Who emits it. Default: nobody.
@@ -43,6 +45,31 @@ impl<'a, P: Payload> Emission<'a, P> {
     /// The event's identity. Default: one that no other event of any bus has.
     pub fn event_id(mut self, id: impl Into<Box<str>>) -> Self {
         self.meta.event_id = Some(id.into());
+        self
+    }
+
+    /// What two events have in common that mean the same: of those with one key, a bus with a
+    /// [window for duplicates](crate::Builder::dedup) delivers the first only. It stands in for the
+    /// [`event_id`](Self::event_id) there, and is nothing else's business. Default: none.
+    ///
+    /// ```
+    /// use nervebus::{Bus, DedupWindow, json};
+    /// use std::time::Duration;
+    ///
+    /// let bus = Bus::builder().dedup(DedupWindow::new(1_000, Duration::from_secs(60))).build()?;
+    /// let pay = || bus.event("payment.made", json!({"amount": 7})).idempotency_key("order-1/payment").emit();
+    /// assert!(!pay()?.is_duplicate());
+    /// assert!(pay()?.is_duplicate());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn idempotency_key(mut self, key: impl Into<Box<str>>) -> Self {
+        self.meta.idempotency_key = Some(key.into());
+        self
+    }
+
+    /// How much it matters to a lane that [sheds load](crate::Lane::shed). Default: [`Class::Normal`].
+    pub fn class(mut self, class: Class) -> Self {
+        self.class = class;
         self
     }
 
@@ -75,15 +102,16 @@ impl<'a, P: Payload> Emission<'a, P> {
     }
 
     fn send(self, patience: Patience, waiter: Option<Arc<Waiter>>) -> Result<Receipt, EmitError<P>> {
-        let Self { bus, topic, payload, meta, correlation } = self;
-        let Meta { event_id, source, timestamp } = &meta;
-        let given = event_id.is_some() || source.is_some() || timestamp.is_some();
+        let Self { bus, topic, payload, meta, correlation, class } = self;
+        let Meta { event_id, source, idempotency_key, timestamp } = &meta;
+        let texts = [event_id, source, idempotency_key];
+        let given = timestamp.is_some() || texts.into_iter().any(Option::is_some);
         let meta = given.then(|| Arc::new(meta));
         let lineage = correlation.map(|correlation| {
             let inherited = context::lineage().as_deref().cloned().unwrap_or_default();
             Arc::new(Lineage { correlation: Some(correlation), ..inherited })
         });
-        let extra = Extra { meta, lineage, waiter, system: false };
+        let extra = Extra { meta, lineage, waiter, class, system: false };
         bus.engine().emit(topic, payload, How { patience, extra: Some(&extra) })
     }
 }

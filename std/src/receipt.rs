@@ -26,11 +26,22 @@ pub struct Receipt {
     pub(crate) refused: u16,
     pub(crate) dropped: u16,
     pub(crate) routed: bool,
+    pub(crate) duplicate: bool,
 }
 
 impl Receipt {
     pub(crate) const fn new(bus: u64, seq: u64) -> Self {
-        Self { bus, seq, handled: 0, failed: 0, admitted: 0, refused: 0, dropped: 0, routed: false }
+        Self {
+            bus,
+            seq,
+            handled: 0,
+            failed: 0,
+            admitted: 0,
+            refused: 0,
+            dropped: 0,
+            routed: false,
+            duplicate: false,
+        }
     }
 
     /// The event's number on its bus.
@@ -59,13 +70,20 @@ impl Receipt {
         self.refused.into()
     }
 
-    /// How many lanes dropped it because their policy is to drop the newest.
+    /// How many lanes dropped it: because they are full and their policy is to drop the newest, or because they
+    /// [shed load](crate::Lane::shed).
     pub fn dropped(&self) -> usize {
         self.dropped.into()
     }
 
     /// Whether nobody was subscribed.
     pub fn is_unrouted(&self) -> bool {
-        !self.routed
+        !self.routed && !self.duplicate
+    }
+
+    /// Whether the same event was emitted before, within the [window for duplicates](crate::Builder::dedup). Nobody saw
+    /// this one; it is not in the audit log.
+    pub fn is_duplicate(&self) -> bool {
+        self.duplicate
     }
 }

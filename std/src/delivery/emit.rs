@@ -1,18 +1,21 @@
 //! Emitting: from a topic and a payload to the handlers' lanes.
 //!
-//! The order of an emit: through the gate, which numbers it; wait for room in the lanes, as far as their policies allow;
+//! The order of an emit: through the gate, which numbers it; the length of its chain; rates, storms and duplicates; wait for room in the lanes, as far as their policies allow;
 //! audit; inline handlers; lanes. An emit that fails has failed before any handler saw the event.
 //!
-//! Most emits go to inline handlers only, or to one lane only, on a bus without an audit log. These two have a way of
+//! Most emits go to inline handlers only, or to one lane only, on a bus without an audit log and guards. These two have a way of
 //! their own, on which nothing is done that they do not need; `emit_far` is the way of all others.
 
+mod admit;
 mod far;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use nervebus_core::gate::Pass;
 
 use crate::context::{self, Lineage};
+use crate::delivery::class::Class;
 use crate::delivery::count;
 use crate::delivery::deliver::{Trouble, deliver};
 use crate::delivery::directory::{TooManyTopics, TopicRoute, TopicState};
@@ -21,7 +24,7 @@ use crate::delivery::envelope::{Envelope, Head, Kept, Meta};
 use crate::delivery::failure::drop_quietly;
 use crate::delivery::lane::{Patience, Pushed, Queue};
 use crate::delivery::report::Waiter;
-use crate::error::EmitError;
+use crate::error::{EmitError, Limited};
 use crate::event::{Event, OwnedEvent};
 use crate::payload::{Body, Cargo, Payload};
 use crate::platform::place::{Place, place};
@@ -42,6 +45,7 @@ pub(crate) struct Extra {
     /// What the event hands down, if it is not what it inherits.
     pub(crate) lineage: Option<Arc<Lineage>>,
     pub(crate) waiter: Option<Arc<Waiter>>,
+    pub(crate) class: Class,
     /// Emitted by the bus itself: nothing refuses it as a whole.
     pub(crate) system: bool,
 }
@@ -60,6 +64,21 @@ impl How<'_> {
         self.extra?.waiter.as_ref()
     }
 
+    fn class(&self) -> Class {
+        self.extra.map_or_else(Class::default, |extra| extra.class)
+    }
+
+    /// Who emits, if the emitter said so.
+    fn source(&self) -> Option<&str> {
+        self.extra?.meta.as_ref()?.source.as_deref()
+    }
+
+    /// What duplicates of the event are known by: what the emitter said for that, or else the identity it gave.
+    fn key(&self) -> Option<&str> {
+        let meta = self.extra?.meta.as_ref()?;
+        meta.idempotency_key.as_deref().or(meta.event_id.as_deref())
+    }
+
     /// Whether the bus itself emits.
     fn is_system(&self) -> bool {
         self.extra.is_some_and(|extra| extra.system)
@@ -74,6 +93,8 @@ pub(crate) enum Refused {
     Full(String),
     TooDeep(u32),
     LoopDetected(u32),
+    RateLimited(Box<(Limited, Duration)>),
+    Storm(String, u32),
     WouldDeadlock(String),
     Closed,
 }
@@ -93,6 +114,11 @@ impl Refused {
             Self::Full(lane) => EmitError::Full { lane, payload },
             Self::TooDeep(limit) => EmitError::TooDeep { limit, payload },
             Self::LoopDetected(limit) => EmitError::LoopDetected { limit, payload },
+            Self::RateLimited(limit) => {
+                let (limited, retry_after) = *limit;
+                EmitError::RateLimited { limited, retry_after, payload }
+            }
+            Self::Storm(topic, per_second) => EmitError::Storm { topic, per_second, payload },
             Self::WouldDeadlock(lane) => EmitError::WouldDeadlock { lane, payload },
             Self::Closed => EmitError::Closed { payload },
         }

@@ -14,6 +14,7 @@ use crate::delivery::dead_letters::{DeadLetterStore, Obituary};
 
 use crate::delivery::directory::Directory;
 use crate::delivery::failure::{HandlerError, text_of};
+use crate::delivery::guards::Guards;
 use crate::delivery::lane::Queue;
 use crate::delivery::subscription::Subscription;
 use crate::delivery::timer::Timer;
@@ -27,6 +28,16 @@ pub(crate) const HANDLER_ERROR: &str = "system.handler_error";
 /// The topic of the record of an audit log that cannot be written.
 pub(crate) const AUDIT_ERROR: &str = "system.audit_error";
 
+/// The topics of the records of a storm of events, when it begins and when it has ended.
+pub(crate) const EVENT_STORM: &str = "system.event_storm";
+pub(crate) const EVENT_STORM_ENDED: &str = "system.event_storm_ended";
+
+/// The topic of the records of a lane that begins and ends to shed load.
+pub(crate) const LOAD_SHEDDING: &str = "system.load_shedding";
+
+/// The topic of the record of books that do not balance.
+pub(crate) const LEDGER_IMBALANCE: &str = "system.ledger_imbalance";
+
 /// How an emit ends; the exits of the gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
@@ -35,6 +46,8 @@ pub(crate) enum Exit {
     Unrouted,
     /// The bus's own: counted apart.
     System,
+    /// Seen before: delivered to nobody.
+    Duplicate,
     /// Also that of an emit that a panic of the bus's own cut short.
     Refused,
 }
@@ -69,7 +82,8 @@ pub(crate) struct Engine {
     /// Tells this bus from all others; the first half of every event id it makes.
     pub(crate) bus: u64,
     pub(crate) gate: Gate<{ Exit::COUNT }, STRIPES>,
-    /// Whether emits need nothing but handlers: no audit log.
+    /// Whether emits with nothing to say but topic and payload need nothing but handlers: there is no audit log, no topic
+    /// has a guard, and no lane sheds load.
     pub(crate) is_bare: bool,
     pub(crate) directory: Directory,
     /// The lanes with a ring, by number; the first is the default one. `LaneId::INLINE` has none.
@@ -77,6 +91,8 @@ pub(crate) struct Engine {
     /// A queue that gets every event whatever its topic: the audit log's.
     pub(crate) tap: Option<Arc<Queue>>,
     pub(crate) inline: InlineAccount,
+    /// What guards the bus as a whole against its emitters.
+    pub(crate) guards: Guards,
     pub(crate) dead_letters: DeadLetterStore,
     /// Events that the bus emitted itself.
     pub(crate) system: AtomicU64,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::context::Lineage;
+use crate::delivery::class::Class;
 use crate::delivery::report::Ticket;
 use crate::event::{Event, Held};
 use crate::payload::{Body, Content};
@@ -17,6 +18,8 @@ pub(crate) type TopicId = u32;
 pub(crate) struct Meta {
     pub(crate) event_id: Option<Box<str>>,
     pub(crate) source: Option<Box<str>>,
+    /// What two events with the same meaning have in common.
+    pub(crate) idempotency_key: Option<Box<str>>,
     /// Seconds since the Unix epoch, when the emitter said when the event happened.
     pub(crate) timestamp: Option<f64>,
 }
@@ -33,13 +36,15 @@ pub(crate) struct Head {
     pub(crate) hops: u32,
     /// Whether the bus emitted it itself.
     pub(crate) own: bool,
+    /// How much it matters when not all events can stay.
+    pub(crate) class: Class,
     pub(crate) lineage: Option<Arc<Lineage>>,
     pub(crate) meta: Option<Arc<Meta>>,
 }
 
 impl Head {
     pub(crate) const fn new(seq: u64) -> Self {
-        Self { seq, time: AtomicU64::new(0), cause: 0, hops: 0, own: false, lineage: None, meta: None }
+        Self { seq, time: AtomicU64::new(0), cause: 0, hops: 0, own: false, class: Class::Normal, lineage: None, meta: None }
     }
 
     /// When the event was emitted, in nanoseconds since the Unix epoch. The first to ask sets it: an emit that leaves
@@ -64,6 +69,7 @@ impl Clone for Head {
             cause: self.cause,
             hops: self.hops,
             own: self.own,
+            class: self.class,
             lineage: self.lineage.clone(),
             meta: self.meta.clone(),
         }

@@ -12,6 +12,7 @@ use crate::delivery::count::{self, Outcomes, Striped};
 use crate::delivery::envelope::Envelope;
 use crate::delivery::failure::drop_quietly;
 use crate::delivery::room::Room;
+use crate::delivery::shed::Shedder;
 use crate::delivery::spill::Spill;
 use crate::platform::affinity::Pinning;
 use crate::platform::clock::{Clock, Waiting};
@@ -63,6 +64,8 @@ pub(crate) struct Queue {
     /// What emitters' waits are measured by.
     clock: Clock,
     pub(crate) spill: Spill,
+    /// What lets events go before the lane is full; nothing for most.
+    pub(crate) shedder: Option<Box<Shedder>>,
     /// Whether a subscription has ended since the worker last looked at all the routes that it keeps.
     pub(crate) stale: AtomicBool,
     pub(crate) ended: Latch,
@@ -91,6 +94,7 @@ impl Queue {
             room: Room::default(),
             clock,
             spill: Spill::default(),
+            shedder: lane.shed.map(|shed| Box::new(Shedder::new(&shed, lane.capacity))),
             stale: AtomicBool::new(false),
             ended: Latch::default(),
             routed: Striped::default(),

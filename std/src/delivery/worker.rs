@@ -20,6 +20,7 @@ pub(crate) fn run(engine: &Arc<Engine>, queue: &Arc<Queue>) {
     context::become_worker(engine.bus, queue.id);
     let _ending = Ending(queue);
     let (mut topics, mut idle) = (Topics::default(), 0);
+    let shedder = queue.shedder.as_deref();
     loop {
         if queue.is_stale() {
             topics.refresh();
@@ -29,6 +30,9 @@ pub(crate) fn run(engine: &Arc<Engine>, queue: &Arc<Queue>) {
             Ok(envelope) => {
                 worked = true;
                 queue.after_pop();
+                if let Some(turn) = shedder.and_then(|shedder| shedder.drained_to(queue.ring.len())) {
+                    engine.shedding_turned(queue, turn);
+                }
                 handle(engine, queue, &mut topics, envelope);
             }
             Err(PopError::Closed) => break,

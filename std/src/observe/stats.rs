@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::delivery::class::Class;
 use crate::delivery::count;
 use crate::delivery::dead_letters::DeadLetters;
 use crate::delivery::dead_letters::log::DeadLetterLogStats;
 use crate::delivery::engine::Engine;
 use crate::delivery::lane::Queue;
+use crate::delivery::ledger::Ledger;
 use crate::delivery::subscription::Subscription;
 use crate::records::audit::{AuditAccount, AuditStats};
 
@@ -34,8 +36,56 @@ pub struct Stats {
     pub dead_letters: DeadLetterStats,
     /// The audit log, if there is one.
     pub audit: Option<AuditStats>,
+    /// What the guards against emitters did.
+    pub guards: GuardStats,
+    /// The books, read at the same time; serialized with `balanced`.
+    pub ledger: Ledger,
     /// Since the bus was built.
     pub uptime: Duration,
+}
+
+/// What the guards against emitters did, in [`Stats`]. Emits that they refused are among the ledger's `refused`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct GuardStats {
+    /// Emits that a [topic's limit](crate::Builder::rate_limit) refused.
+    pub limited_by_topic: u64,
+    /// Emits that a [source's limit](crate::Builder::source_rate_limit) refused.
+    pub limited_by_source: u64,
+    /// Storms that have begun.
+    pub storms: u64,
+    /// Emits that were refused because of a storm.
+    pub refused_in_storms: u64,
+    /// The window for duplicates, if there is one.
+    pub dedup: Option<DedupStats>,
+}
+
+/// The [window for duplicates](crate::DedupWindow) in [`GuardStats`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct DedupStats {
+    /// Keys held; some of them may be over.
+    pub len: usize,
+    /// Keys that can be held.
+    pub capacity: usize,
+    /// Events that were recognised as duplicates.
+    pub duplicates: u64,
+    /// Keys that were forgotten before their time, because newer ones needed the room: should be 0.
+    pub evicted_early: u64,
+}
+
+/// What a lane that [sheds load](crate::Lane::shed) let go, in [`LaneStats`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ShedStats {
+    /// Whether it sheds now.
+    pub shedding: bool,
+    /// Events of class `low` that went.
+    pub low: u64,
+    /// Events of class `normal` that went.
+    pub normal: u64,
+    /// Events of class `high` that went.
+    pub high: u64,
 }
 
 /// A lane in [`Stats`].
@@ -56,6 +106,8 @@ pub struct LaneStats {
     pub failed: u64,
     /// Events dropped.
     pub dropped: u64,
+    /// Those of them that were shed, by class; `None` if the lane does not shed.
+    pub shed: Option<ShedStats>,
     /// Whether its workers are on the cores that were asked for; `None` if none were, or before the first worker has
     /// begun; `Some(false)` once the system has refused one of them.
     pub pinned: Option<bool>,
@@ -121,6 +173,8 @@ pub(crate) fn stats(engine: &Engine, audit: Option<(&Path, &AuditAccount)>) -> S
         subscriptions: subscriptions.iter().map(|subscription| row(engine, subscription)).collect(),
         dead_letters: dead_letters(DeadLetters { store: &engine.dead_letters, directory: &engine.directory }),
         audit: audit.zip(engine.tap.as_ref()).map(|((path, account), queue)| account.stats(path, queue)),
+        guards: guards(engine),
+        ledger: engine.ledger(),
         uptime: engine.clock.since(engine.started),
     }
 }
@@ -134,7 +188,29 @@ fn lane(queue: &Queue) -> LaneStats {
         handled: count::read(&queue.outcomes.handled),
         failed: count::read(&queue.outcomes.failed),
         dropped: count::read(&queue.dropped_events),
+        shed: queue.shedder.as_ref().map(|shedder| ShedStats {
+            shedding: shedder.is_shedding(),
+            low: shedder.shed(Class::Low),
+            normal: shedder.shed(Class::Normal),
+            high: shedder.shed(Class::High),
+        }),
         pinned: queue.pinning.outcome(),
+    }
+}
+
+fn guards(engine: &Engine) -> GuardStats {
+    let of = &engine.guards;
+    GuardStats {
+        limited_by_topic: count::read(&of.limited_by_topic),
+        limited_by_source: count::read(&of.limited_by_source),
+        storms: count::read(&of.storms),
+        refused_in_storms: count::read(&of.stormed),
+        dedup: of.window.as_ref().map(|window| DedupStats {
+            len: window.len(),
+            capacity: window.capacity(),
+            duplicates: window.duplicates(),
+            evicted_early: window.evicted_early(),
+        }),
     }
 }
 

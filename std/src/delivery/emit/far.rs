@@ -2,8 +2,10 @@
 
 use nervebus_core::LaneId;
 
+use super::admit::Admission;
 use super::{How, Refused, Returned, narrow, patience_here};
 use crate::context;
+use crate::delivery::class::Class;
 use crate::delivery::deliver::{deliver, deliver_and_note};
 use crate::delivery::directory::{TopicRoute, TopicState};
 use crate::delivery::engine::{Engine, Exit, InlineAccount as Inline};
@@ -27,18 +29,39 @@ impl Engine {
         body: Body,
         how: How<'_>,
     ) -> Result<(Exit, Receipt), Returned> {
-        let mut receipt = Receipt::new(self.bus, seq);
-        if self.tap.is_none() && route.is_empty() {
-            drop_quietly(body);
-            return Ok((Exit::Unrouted, receipt));
-        }
-        let queued = !route.is_all_inline();
-        let patience = patience_here(how.patience);
-        let head = match self.may_emit(route, how, patience, queued).and_then(|()| self.far_head(seq, route, how)) {
-            Ok(head) => head,
+        let nobody = self.tap.is_none() && route.is_empty();
+        let head = if nobody { Ok(None) } else { self.far_head(seq, route, how).map(Some) };
+        let (head, admission) = match head.and_then(|head| Ok((head, self.admit(topic, how)?))) {
+            Ok(admitted) => admitted,
             Err(refused) => return Err(Box::new((refused, body))),
         };
-        let mut envelope = Envelope::new(head, topic.id, route.version(), body);
+        let receipt = Receipt { duplicate: admission == Admission::Duplicate, ..Receipt::new(self.bus, seq) };
+        let Some(head) = head.filter(|_| !receipt.duplicate) else {
+            drop_quietly(body);
+            return Ok((if receipt.duplicate { Exit::Duplicate } else { Exit::Unrouted }, receipt));
+        };
+        let sent = self.send_far(place, topic, route, Envelope::new(head, topic.id, route.version(), body), how, receipt);
+        if sent.is_err() {
+            self.forget(how);
+        }
+        sent
+    }
+
+    /// Sends an event that is admitted: to the audit log, to the inline handlers, to the lanes.
+    fn send_far(
+        &self,
+        place: Place,
+        topic: &TopicState,
+        route: &TopicRoute,
+        mut envelope: Envelope,
+        how: How<'_>,
+        mut receipt: Receipt,
+    ) -> Result<(Exit, Receipt), Returned> {
+        let queued = !route.is_all_inline();
+        let patience = patience_here(how.patience);
+        if let Err(refused) = self.may_emit(route, how, patience, queued) {
+            return Err(Box::new((refused, envelope.body)));
+        }
         if queued || self.tap.is_some() {
             envelope.head.emitted_at();
         }
@@ -73,7 +96,7 @@ impl Engine {
             next.expected = narrow(entries.len());
             next.ticket = how.waiter().map(|waiter| waiter.ticket(entries.len()));
             let pushed =
-                if how.is_system() { queue.push_system(next, place) } else { queue.push(next, patience, place) };
+                if how.is_system() { queue.push_system(next, place) } else { self.push(queue, next, patience, place) };
             match pushed {
                 Pushed::Admitted => receipt.admitted += 1,
                 Pushed::Dropped => receipt.dropped += 1,
@@ -94,6 +117,21 @@ impl Engine {
             drop_quietly(rest);
         }
         Ok(())
+    }
+
+    /// Puts an event into a lane, or lets it go if the lane sheds events of its class.
+    fn push(&self, queue: &Queue, envelope: Envelope, patience: Patience, place: Place) -> Pushed {
+        let Some(shedder) = &queue.shedder else { return queue.push(envelope, patience, place) };
+        let verdict = shedder.should_shed(envelope.head.class, queue.ring.len());
+        if let Some(turn) = verdict.turn {
+            self.shedding_turned(queue, turn);
+        }
+        if !verdict.shed {
+            return queue.push(envelope, patience, place);
+        }
+        queue.count_refused(&envelope, place);
+        drop_quietly(envelope);
+        Pushed::Dropped
     }
 
     /// Everything about lanes that can refuse an event before anybody has seen it.
@@ -120,7 +158,9 @@ impl Engine {
         let several = self.tap.is_some() || !route.inline().is_empty() || route.lanes().nth(1).is_some();
         if several {
             for (lane, _) in route.lanes() {
+                // A full lane that sheds lets the event go, and none but critical ones wait for it.
                 if let Some(queue) = self.queue(lane)
+                    && (queue.shedder.is_none() || how.class() == Class::Critical)
                     && !queue.wait_for_room(patience)
                 {
                     return Err(Refused::Full(queue.name.to_string()));
@@ -152,6 +192,7 @@ impl Engine {
             }
             head.meta.clone_from(&extra.meta);
             head.own = extra.system;
+            head.class = extra.class;
         }
         Ok(head)
     }
