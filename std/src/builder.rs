@@ -49,8 +49,7 @@ const MAX_THREAD_NAME: usize = 64;
 const RESERVED: [&str; 2] = ["inline", "audit"];
 
 /// The topics that the bus emits on itself.
-const OWN: [&str; 6] =
-    [HANDLER_ERROR, AUDIT_ERROR, EVENT_STORM, EVENT_STORM_ENDED, LOAD_SHEDDING, LEDGER_IMBALANCE];
+const OWN: [&str; 6] = [HANDLER_ERROR, AUDIT_ERROR, EVENT_STORM, EVENT_STORM_ENDED, LOAD_SHEDDING, LEDGER_IMBALANCE];
 
 /// The lane of the timer's thread: one that no handler can be on.
 const TIMER: LaneId = LaneId::new(u16::MAX - 1);

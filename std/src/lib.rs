@@ -80,7 +80,9 @@ pub use crate::emission::Emission;
 pub use crate::error::{BuildError, EmitError, Limited, SubscribeError};
 pub use crate::event::{Event, OwnedEvent};
 pub use crate::event_id::EventId;
-pub use crate::observe::stats::{DeadLetterStats, DedupStats, GuardStats, LaneStats, ShedStats, Stats, SubscriptionStats};
+pub use crate::observe::stats::{
+    DeadLetterStats, DedupStats, GuardStats, LaneStats, ShedStats, Stats, SubscriptionStats,
+};
 pub use crate::payload::Payload;
 pub use crate::platform::manual_clock::ManualClock;
 pub use crate::publisher::Publisher;

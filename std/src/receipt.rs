@@ -31,17 +31,7 @@ pub struct Receipt {
 
 impl Receipt {
     pub(crate) const fn new(bus: u64, seq: u64) -> Self {
-        Self {
-            bus,
-            seq,
-            handled: 0,
-            failed: 0,
-            admitted: 0,
-            refused: 0,
-            dropped: 0,
-            routed: false,
-            duplicate: false,
-        }
+        Self { bus, seq, handled: 0, failed: 0, admitted: 0, refused: 0, dropped: 0, routed: false, duplicate: false }
     }
 
     /// The event's number on its bus.

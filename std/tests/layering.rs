@@ -43,8 +43,7 @@ const SPINES: &[&[&str]] = &[
 /// Plain values beside the bands. Every band may import them; they import only each other.
 const VALUES: &[&str] = &["error", "event", "event_id", "payload", "range", "receipt"];
 /// What breaks a rule on purpose: the importing module, the imported one, and why.
-const EXCEPTIONS: &[(&str, &str, &str)] =
-    &[
+const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("event", "delivery/envelope", "an `Event` is a borrowed view of the envelope, and holds nothing of its own"),
     ("event", "delivery/class", "an `Event` says its class, which is a plain value"),
 ];

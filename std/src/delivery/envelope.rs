@@ -44,7 +44,16 @@ pub(crate) struct Head {
 
 impl Head {
     pub(crate) const fn new(seq: u64) -> Self {
-        Self { seq, time: AtomicU64::new(0), cause: 0, hops: 0, own: false, class: Class::Normal, lineage: None, meta: None }
+        Self {
+            seq,
+            time: AtomicU64::new(0),
+            cause: 0,
+            hops: 0,
+            own: false,
+            class: Class::Normal,
+            lineage: None,
+            meta: None,
+        }
     }
 
     /// When the event was emitted, in nanoseconds since the Unix epoch. The first to ask sets it: an emit that leaves

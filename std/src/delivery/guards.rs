@@ -68,7 +68,8 @@ impl GuardRules {
     pub(crate) fn for_topic(&self, name: &str) -> Option<Box<TopicGuards>> {
         let bucket = self.rate_of(name).map(Bucket::new);
         let storm = self.storm.as_ref().map(Detector::new);
-        (bucket.is_some() || storm.is_some()).then(|| Box::new(TopicGuards { bucket, storm, watched: AtomicBool::new(false) }))
+        (bucket.is_some() || storm.is_some())
+            .then(|| Box::new(TopicGuards { bucket, storm, watched: AtomicBool::new(false) }))
     }
 
     fn rate_of(&self, name: &str) -> Option<&RateLimit> {

@@ -30,8 +30,10 @@ pub(crate) fn run(engine: &Arc<Engine>, queue: &Arc<Queue>) {
             Ok(envelope) => {
                 worked = true;
                 queue.after_pop();
-                if let Some(turn) = shedder.and_then(|shedder| shedder.drained_to(queue.ring.len())) {
-                    engine.shedding_turned(queue, turn);
+                if let Some(shedder) = shedder
+                    && let Some(turn) = shedder.drained_to(queue.ring.len())
+                {
+                    engine.shedding_turned(queue, shedder, turn);
                 }
                 handle(engine, queue, &mut topics, envelope);
             }

@@ -97,13 +97,7 @@ impl Topics {
         self.prepare_hashed(id, name, self.hasher.hash_one(name), guards)
     }
 
-    fn prepare_hashed(
-        &self,
-        id: TopicId,
-        name: &str,
-        hash: u64,
-        guards: Option<Box<TopicGuards>>,
-    ) -> Arc<TopicState> {
+    fn prepare_hashed(&self, id: TopicId, name: &str, hash: u64, guards: Option<Box<TopicGuards>>) -> Arc<TopicState> {
         Arc::new(TopicState {
             id,
             name: name.into(),

@@ -18,7 +18,7 @@ use crate::delivery::envelope::TopicId;
 use crate::delivery::failure::drop_quietly;
 use crate::delivery::guards::TopicGuards;
 use crate::delivery::lane::Queue;
-use crate::delivery::shed::Turn;
+use crate::delivery::shed::{Shedder, Turn};
 use crate::error::Limited;
 
 /// What the guards make of an event that they do not refuse.
@@ -73,13 +73,7 @@ impl Engine {
     }
 
     /// Counts the event for its topic's storms.
-    fn observe(
-        &self,
-        topic: &TopicState,
-        guards: &TopicGuards,
-        detector: &Detector,
-        now: u64,
-    ) -> Result<(), Refused> {
+    fn observe(&self, topic: &TopicState, guards: &TopicGuards, detector: &Detector, now: u64) -> Result<(), Refused> {
         let verdict = detector.observe(now);
         match verdict {
             Verdict::Calm => return Ok(()),
@@ -150,7 +144,19 @@ impl Engine {
 
     /// Says that a lane has begun or ended to shed load.
     #[cold]
-    pub(crate) fn shedding_turned(&self, queue: &Queue, turn: Turn) {
+    pub(crate) fn shedding_turned(&self, queue: &Queue, shedder: &Shedder, turn: Turn) {
+        self.tell_of_shedding(queue, turn);
+        if turn == Turn::Began {
+            // The worker may have drained the lane before it could see that it sheds, and then nobody would end it. This
+            // read-modify-write of the ring's head orders the two: whatever it pops from now on, it sees.
+            queue.ring.has_room();
+            if let Some(turn) = shedder.drained_to(queue.ring.len()) {
+                self.tell_of_shedding(queue, turn);
+            }
+        }
+    }
+
+    fn tell_of_shedding(&self, queue: &Queue, turn: Turn) {
         let state = match turn {
             Turn::Began => "began",
             Turn::Ended => "ended",

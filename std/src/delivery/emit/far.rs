@@ -40,7 +40,8 @@ impl Engine {
             drop_quietly(body);
             return Ok((if receipt.duplicate { Exit::Duplicate } else { Exit::Unrouted }, receipt));
         };
-        let sent = self.send_far(place, topic, route, Envelope::new(head, topic.id, route.version(), body), how, receipt);
+        let sent =
+            self.send_far(place, topic, route, Envelope::new(head, topic.id, route.version(), body), how, receipt);
         if sent.is_err() {
             self.forget(how);
         }
@@ -124,7 +125,7 @@ impl Engine {
         let Some(shedder) = &queue.shedder else { return queue.push(envelope, patience, place) };
         let verdict = shedder.should_shed(envelope.head.class, queue.ring.len());
         if let Some(turn) = verdict.turn {
-            self.shedding_turned(queue, turn);
+            self.shedding_turned(queue, shedder, turn);
         }
         if !verdict.shed {
             return queue.push(envelope, patience, place);
