@@ -220,8 +220,8 @@ pub enum EmitError<P> {
     /// [`Builder::rate_limit`](crate::Builder::rate_limit) and
     /// [`Builder::source_rate_limit`](crate::Builder::source_rate_limit).
     RateLimited {
-        /// Whose limit it is.
-        limited: Limited,
+        /// Whose limit it is. Boxed, as is the topic of a storm, so that results that are no errors stay small.
+        limited: Box<Limited>,
         /// When the next event may pass, if nobody else emits one first.
         retry_after: Duration,
         /// What was to be emitted.
@@ -230,7 +230,7 @@ pub enum EmitError<P> {
     /// The topic has a storm of events, and the [guard](crate::Builder::storm_guard) refuses them.
     Storm {
         /// Which topic.
-        topic: String,
+        topic: Box<str>,
         /// How many events a second a topic may have.
         per_second: u32,
         /// What was to be emitted.

@@ -82,7 +82,7 @@ impl<'a> Event<'a> {
 
     /// How much it matters when not all events can stay.
     pub fn class(&self) -> Class {
-        self.head.class
+        self.head.class()
     }
 
     /// What ties together all events of one request; handlers' own emits inherit it.

@@ -28,7 +28,7 @@ use crate::error::{EmitError, Limited};
 use crate::event::{Event, OwnedEvent};
 use crate::payload::{Body, Cargo, Payload};
 use crate::platform::place::{Place, place};
-use crate::receipt::Receipt;
+use crate::receipt::{Fate, Receipt};
 
 /// How to emit.
 #[derive(Debug, Clone, Copy)]
@@ -93,8 +93,8 @@ pub(crate) enum Refused {
     Full(String),
     TooDeep(u32),
     LoopDetected(u32),
-    RateLimited(Box<(Limited, Duration)>),
-    Storm(String, u32),
+    RateLimited(Box<Limited>, Duration),
+    Storm(Box<str>, u32),
     WouldDeadlock(String),
     Closed,
 }
@@ -114,10 +114,7 @@ impl Refused {
             Self::Full(lane) => EmitError::Full { lane, payload },
             Self::TooDeep(limit) => EmitError::TooDeep { limit, payload },
             Self::LoopDetected(limit) => EmitError::LoopDetected { limit, payload },
-            Self::RateLimited(limit) => {
-                let (limited, retry_after) = *limit;
-                EmitError::RateLimited { limited, retry_after, payload }
-            }
+            Self::RateLimited(limited, retry_after) => EmitError::RateLimited { limited, retry_after, payload },
             Self::Storm(topic, per_second) => EmitError::Storm { topic, per_second, payload },
             Self::WouldDeadlock(lane) => EmitError::WouldDeadlock { lane, payload },
             Self::Closed => EmitError::Closed { payload },
@@ -224,13 +221,13 @@ impl Engine {
         payload: P,
     ) -> Result<Receipt, EmitError<P>> {
         let entries = route.inline();
-        let mut receipt = Receipt::new(self.bus, pass.number());
+        let number = pass.number();
         if entries.is_empty() {
             drop_quietly(payload);
             leave(pass, place, Exit::Unrouted);
-            return Ok(receipt);
+            return Ok(Receipt::new(self.bus, number));
         }
-        let head = match self.head(pass.number(), true) {
+        let head = match self.head(number, true) {
             Ok(head) => head,
             Err(refused) => {
                 leave(pass, place, Exit::Refused);
@@ -241,17 +238,20 @@ impl Engine {
         self.inline.add(place, Inline::ROUTED, entries.len());
         let delivered = deliver(entries, &Event { head: &head, content: &cargo, topic: &topic.name, bus: self.bus });
         self.inline.add(place, Inline::HANDLED, delivered.handled);
-        receipt.routed = true;
-        receipt.handled = narrow(delivered.handled);
-        match delivered.trouble {
-            None => drop_quietly(cargo),
-            Some(trouble) => {
-                receipt.failed = narrow(trouble.failures.len());
-                self.bury_inline(place, head, Body::of(cargo), &topic.name, *trouble);
+        let handled = narrow(delivered.handled);
+        let failed = match delivered.trouble {
+            None => {
+                drop_quietly(cargo);
+                0
             }
-        }
+            Some(trouble) => {
+                let failed = narrow(trouble.failures.len());
+                self.bury_inline(place, head, Body::of(cargo), &topic.name, *trouble);
+                failed
+            }
+        };
         leave(pass, place, Exit::Routed);
-        Ok(receipt)
+        Ok(Receipt { handled, failed, fate: Fate::Routed, ..Receipt::new(self.bus, number) })
     }
 
     #[cold]
@@ -292,7 +292,7 @@ impl Engine {
         let mut envelope = Envelope::new(head, topic.id, version, Body::new(payload));
         envelope.expected = narrow(handlers);
         envelope.head.emitted_at();
-        receipt.routed = true;
+        receipt.fate = Fate::Routed;
         match queue.push(envelope, patience_here(patience), place) {
             Pushed::Admitted => receipt.admitted = 1,
             Pushed::Dropped => receipt.dropped = 1,
@@ -312,7 +312,7 @@ impl Engine {
     fn give_back<P: Payload>(&self, (refused, body): (Refused, Body)) -> Result<Receipt, EmitError<P>> {
         match body.take::<P>() {
             Some(payload) => Err(refused.with(payload)),
-            None => Ok(Receipt { refused: 1, routed: true, ..Receipt::new(self.bus, 0) }),
+            None => Ok(Receipt { refused: 1, fate: Fate::Routed, ..Receipt::new(self.bus, 0) }),
         }
     }
 

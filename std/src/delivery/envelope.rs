@@ -24,6 +24,18 @@ pub(crate) struct Meta {
     pub(crate) timestamp: Option<f64>,
 }
 
+/// A class as a number that is 0 for a normal event: beside other zeros it is written for nothing.
+#[derive(Debug, Clone, Copy)]
+struct Rank(u8);
+
+impl Rank {
+    const NORMAL: Self = Self::of(Class::Normal);
+
+    const fn of(class: Class) -> Self {
+        Self(class as u8 ^ Class::Normal as u8)
+    }
+}
+
 /// What is known of an event but its topic and payload.
 #[derive(Debug)]
 pub(crate) struct Head {
@@ -37,7 +49,7 @@ pub(crate) struct Head {
     /// Whether the bus emitted it itself.
     pub(crate) own: bool,
     /// How much it matters when not all events can stay.
-    pub(crate) class: Class,
+    class: Rank,
     pub(crate) lineage: Option<Arc<Lineage>>,
     pub(crate) meta: Option<Arc<Meta>>,
 }
@@ -50,10 +62,20 @@ impl Head {
             cause: 0,
             hops: 0,
             own: false,
-            class: Class::Normal,
+            class: Rank::NORMAL,
             lineage: None,
             meta: None,
         }
+    }
+
+    /// How much the event matters when not all can stay.
+    pub(crate) fn class(&self) -> Class {
+        let number = usize::from(self.class.0 ^ Class::Normal as u8);
+        Class::ALL.get(number).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn set_class(&mut self, class: Class) {
+        self.class = Rank::of(class);
     }
 
     /// When the event was emitted, in nanoseconds since the Unix epoch. The first to ask sets it: an emit that leaves

@@ -88,7 +88,7 @@ impl Engine {
             return Ok(());
         };
         count::add(&self.guards.stormed, 1);
-        Err(Refused::Storm(topic.name.to_string(), guard.limit()))
+        Err(Refused::Storm(topic.name.clone(), guard.limit()))
     }
 
     #[cold]
@@ -173,5 +173,5 @@ impl Engine {
 
 #[cold]
 fn rate_limited(limited: Limited, nanos: u64) -> Refused {
-    Refused::RateLimited(Box::new((limited, Duration::from_nanos(nanos))))
+    Refused::RateLimited(Box::new(limited), Duration::from_nanos(nanos))
 }

@@ -15,7 +15,7 @@ use crate::delivery::lane::{Patience, Pushed, Queue};
 use crate::delivery::report::Waiter;
 use crate::payload::Body;
 use crate::platform::place::Place;
-use crate::receipt::Receipt;
+use crate::receipt::{Fate, Receipt};
 
 impl Engine {
     /// Emits to any mixture of inline handlers, lanes and the audit log.
@@ -35,10 +35,15 @@ impl Engine {
             Ok(admitted) => admitted,
             Err(refused) => return Err(Box::new((refused, body))),
         };
-        let receipt = Receipt { duplicate: admission == Admission::Duplicate, ..Receipt::new(self.bus, seq) };
-        let Some(head) = head.filter(|_| !receipt.duplicate) else {
+        let mut receipt = Receipt::new(self.bus, seq);
+        if admission == Admission::Duplicate {
             drop_quietly(body);
-            return Ok((if receipt.duplicate { Exit::Duplicate } else { Exit::Unrouted }, receipt));
+            receipt.fate = Fate::Duplicate;
+            return Ok((Exit::Duplicate, receipt));
+        }
+        let Some(head) = head else {
+            drop_quietly(body);
+            return Ok((Exit::Unrouted, receipt));
         };
         let sent =
             self.send_far(place, topic, route, Envelope::new(head, topic.id, route.version(), body), how, receipt);
@@ -72,9 +77,10 @@ impl Engine {
         if !route.inline().is_empty() {
             self.emit_inline(topic, route, &mut envelope, how.waiter().map(|waiter| &**waiter), &mut receipt, place);
         }
-        receipt.routed = !route.is_empty();
+        let is_routed = !route.is_empty();
+        receipt.fate = if is_routed { Fate::Routed } else { Fate::Unrouted };
         self.push_lanes(route, envelope, how, patience, &mut receipt, place)?;
-        Ok((if receipt.routed { Exit::Routed } else { Exit::Unrouted }, receipt))
+        Ok((if is_routed { Exit::Routed } else { Exit::Unrouted }, receipt))
     }
 
     /// Moves the event into the last of its lanes, and a copy into each before it.
@@ -123,7 +129,7 @@ impl Engine {
     /// Puts an event into a lane, or lets it go if the lane sheds events of its class.
     fn push(&self, queue: &Queue, envelope: Envelope, patience: Patience, place: Place) -> Pushed {
         let Some(shedder) = &queue.shedder else { return queue.push(envelope, patience, place) };
-        let verdict = shedder.should_shed(envelope.head.class, queue.ring.len());
+        let verdict = shedder.should_shed(envelope.head.class(), queue.ring.len());
         if let Some(turn) = verdict.turn {
             self.shedding_turned(queue, shedder, turn);
         }
@@ -193,7 +199,7 @@ impl Engine {
             }
             head.meta.clone_from(&extra.meta);
             head.own = extra.system;
-            head.class = extra.class;
+            head.set_class(extra.class);
         }
         Ok(head)
     }
