@@ -183,7 +183,8 @@ fn of_threads_that_storm_at_once_one_tells_of_the_beginning() {
         })
         .collect();
     let passed: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
-    assert_eq!(passed, 100);
+    // Who was counted before the storm began and judged after is refused as well.
+    assert!((100 - THREADS..=100).contains(&passed), "{passed}");
     assert_eq!(rig.told().0, "system.event_storm");
     rig.clock.advance(SECOND * 3);
     assert_eq!(rig.told().0, "system.event_storm_ended");
