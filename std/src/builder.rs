@@ -1,5 +1,7 @@
 //! Building a bus: everything is checked here, and nothing fails later that could have failed now.
 
+mod guards;
+
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Barrier};
@@ -15,6 +17,7 @@ use crate::delivery::again::Underway;
 use crate::delivery::dead_letters::DeadLetterStore;
 use crate::delivery::directory::{Directory, Limits};
 use crate::delivery::engine::{Engine, InlineAccount, RECORDS};
+use crate::delivery::guards::GuardSettings;
 use crate::delivery::lane::{Lane, Overflow, Queue};
 use crate::delivery::lanes::Lanes;
 use crate::delivery::timer::{self, Timer};
@@ -69,6 +72,8 @@ pub struct Builder {
     wait_limit: Duration,
     handler_timeout: Option<Duration>,
     max_abandoned: usize,
+    guards: GuardSettings,
+    self_check: Duration,
     clock: Clock,
     storage: Arc<dyn Storage>,
     seed: u64,
@@ -90,6 +95,8 @@ impl Builder {
             wait_limit: Duration::from_secs(30),
             handler_timeout: None,
             max_abandoned: 8,
+            guards: GuardSettings::default(),
+            self_check: Duration::from_secs(60),
             clock: Clock::machine(),
             storage: Arc::new(Disk),
             seed: random::bits(),
@@ -242,7 +249,7 @@ impl Builder {
             let (engine, queue, path) = (Arc::clone(&engine), Arc::clone(queue), path.to_owned());
             AuditWriter { engine, queue, account, path, file, torn }
         });
-        let started = start_letter_writer(letter_writer).and_then(|()| Self::start_threads(&engine, writer));
+        let started = start_letter_writer(letter_writer).and_then(|()| self.start_threads(&engine, writer));
         if let Err(error) = started {
             // Nobody will wait for a thread that never ran.
             let unstarted = engine.queues.iter().chain(&engine.tap).filter(|queue| !queue.bed.how().is_named());
@@ -271,15 +278,17 @@ impl Builder {
             Some(log) => Some(queue(LaneId::new(u16::MAX), &log.lane, 0, &self.clock)?),
             None => None,
         };
+        let rules = self.guards.rules();
         Ok(Engine {
             bus: random::bits() | 1,
             gate: Gate::new(),
-            is_bare: tap.is_none(),
-            directory: Directory::new(self.limits, RECORDS),
+            is_bare: tap.is_none() && rules.is_empty() && self.lanes().all(|lane| lane.shed.is_none()),
+            directory: Directory::new(self.limits, rules, RECORDS),
             queues,
             tap,
             inline: InlineAccount::default(),
             inline_again: Underway::default(),
+            guards: self.guards.guards(),
             dead_letters,
             system: AtomicU64::new(0),
             system_lost: AtomicU64::new(0),
@@ -303,7 +312,7 @@ impl Builder {
     }
 
     /// Starts the workers, the writer of the audit log and, last, the timer.
-    fn start_threads(engine: &Arc<Engine>, writer: Option<AuditWriter>) -> Result<(), BuildError> {
+    fn start_threads(&self, engine: &Arc<Engine>, writer: Option<AuditWriter>) -> Result<(), BuildError> {
         for queue in &engine.queues {
             let (engine, own) = (Arc::clone(engine), Arc::clone(queue));
             start(queue, move || {
@@ -314,7 +323,9 @@ impl Builder {
         if let Some(writer) = writer {
             start(&Arc::clone(&writer.queue), || writer.run())?;
         }
-        start_timer(engine)
+        start_timer(engine)?;
+        self.start_self_check(engine);
+        Ok(())
     }
 
     fn check(&self) -> Result<(), BuildError> {
@@ -338,6 +349,7 @@ impl Builder {
             in_range("handler_timeout in nanoseconds", nanos(limit), min, max)?;
         }
         in_range("max_abandoned", self.max_abandoned as u64, 0, MAX_ABANDONED)?;
+        self.check_guards()?;
         let mut names = Vec::new();
         for lane in self.lanes() {
             check_name(&lane.name)?;
@@ -357,6 +369,9 @@ fn check_lane(lane: &Lane) -> Result<(), BuildError> {
         wait_in_range(format!("lane {:?}.overflow", lane.name), wait)?;
     }
     in_range(format!("lane {:?}.workers", lane.name), lane.workers as u64, 1, MAX_WORKERS)?;
+    if let Some(shed) = &lane.shed {
+        shed.check(&format!("lane {:?}.shed", lane.name))?;
+    }
     if let Some(core) = lane.core {
         // The last worker's core must be one that can be named.
         let max = (affinity::CORES - lane.workers) as u64;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::bus::Bus;
 use crate::context::{self, Deadline, Lineage};
+use crate::delivery::class::Class;
 use crate::delivery::emit::{Extra, How};
 use crate::delivery::envelope::Meta;
 use crate::delivery::key;
@@ -27,11 +28,22 @@ pub struct Emission<'a, P> {
     key: u64,
     ttl: Option<Duration>,
     deadline: Option<Duration>,
+    class: Class,
 }
 
 impl<'a, P: Payload> Emission<'a, P> {
     pub(crate) fn new(bus: &'a Bus, topic: &'a str, payload: P) -> Self {
-        Self { bus, topic, payload, meta: Meta::default(), correlation: None, key: 0, ttl: None, deadline: None }
+        Self {
+            bus,
+            topic,
+            payload,
+            meta: Meta::default(),
+            correlation: None,
+            key: 0,
+            ttl: None,
+            deadline: None,
+            class: Class::default(),
+        }
     }
 
     /// Who emits it. Default: nobody.
@@ -67,6 +79,31 @@ impl<'a, P: Payload> Emission<'a, P> {
     /// ```
     pub fn key(mut self, key: impl Hash) -> Self {
         self.key = key::hash(&key);
+        self
+    }
+
+    /// What two events have in common that mean the same: of those with one key, a bus with a
+    /// [window for duplicates](crate::Builder::dedup) delivers the first only. It stands in for the
+    /// [`event_id`](Self::event_id) there, and is nothing else's business. Default: none.
+    ///
+    /// ```
+    /// use nervebus::{Bus, DedupWindow, json};
+    /// use std::time::Duration;
+    ///
+    /// let bus = Bus::builder().dedup(DedupWindow::new(1_000, Duration::from_secs(60))).build()?;
+    /// let pay = || bus.event("payment.made", json!({"amount": 7})).idempotency_key("order-1/payment").emit();
+    /// assert!(!pay()?.is_duplicate());
+    /// assert!(pay()?.is_duplicate());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn idempotency_key(mut self, key: impl Into<Box<str>>) -> Self {
+        self.meta.idempotency_key = Some(key.into());
+        self
+    }
+
+    /// How much it matters to a lane that [sheds load](crate::Lane::shed). Default: [`Class::Normal`].
+    pub fn class(mut self, class: Class) -> Self {
+        self.class = class;
         self
     }
 
@@ -130,10 +167,11 @@ impl<'a, P: Payload> Emission<'a, P> {
     }
 
     fn send(self, patience: Patience, waiter: Option<Arc<Waiter>>) -> Result<Receipt, EmitError<P>> {
-        let Self { bus, topic, payload, meta, correlation, key, ttl, deadline } = self;
+        let Self { bus, topic, payload, meta, correlation, key, ttl, deadline, class } = self;
         let engine = bus.engine();
-        let Meta { event_id, source, timestamp } = &meta;
-        let given = event_id.is_some() || source.is_some() || timestamp.is_some();
+        let Meta { event_id, source, idempotency_key, timestamp } = &meta;
+        let texts = [event_id, source, idempotency_key];
+        let given = timestamp.is_some() || texts.into_iter().any(Option::is_some);
         let meta = given.then(|| Arc::new(meta));
         let lineage = (correlation.is_some() || deadline.is_some()).then(|| {
             let mut lineage: Lineage = context::lineage().as_deref().cloned().unwrap_or_default();
@@ -148,7 +186,7 @@ impl<'a, P: Payload> Emission<'a, P> {
             Arc::new(lineage)
         });
         let expires = ttl.map_or(0, |ttl| engine.clock.after(ttl));
-        let extra = Extra { meta, lineage, expires, waiter, system: false };
+        let extra = Extra { meta, lineage, expires, waiter, class, system: false };
         engine.emit(topic, payload, How { patience, key, extra: Some(&extra) })
     }
 }

@@ -29,6 +29,13 @@ pub enum BuildError {
         /// The longest wait allowed; the shortest is more than zero.
         max: Duration,
     },
+    /// A setting is for topics of a pattern that breaks the grammar.
+    Pattern {
+        /// Which setting, for example `rate_limit`.
+        field: String,
+        /// Which rule the pattern breaks, and where.
+        rule: String,
+    },
     /// A lane's name is empty, too long, or has characters that a thread's name cannot have.
     LaneName {
         /// The name.
@@ -83,6 +90,7 @@ impl fmt::Display for BuildError {
             Self::WaitOutOfRange { field, value, max } => {
                 write!(f, "{field} is {value:?}, outside its range: more than zero, at most {max:?}")
             }
+            Self::Pattern { field, rule } => write!(f, "{field}: {rule}"),
             Self::LaneName { name } => {
                 write!(f, "lane name {name:?} is not 1 to 32 letters, digits, '-', '_' or '.'")
             }
@@ -193,6 +201,25 @@ impl fmt::Display for SubscribeError {
 
 impl std::error::Error for SubscribeError {}
 
+/// Whose limit on events per second was reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Limited {
+    /// That of a topic.
+    Topic(String),
+    /// That of a source.
+    Source(String),
+}
+
+impl fmt::Display for Limited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Topic(name) => write!(f, "topic {name:?}"),
+            Self::Source(name) => write!(f, "source {name:?}"),
+        }
+    }
+}
+
 /// Why an event was refused. No handler has seen it; it is counted as refused; the payload comes back.
 #[non_exhaustive]
 pub enum EmitError<P> {
@@ -231,6 +258,26 @@ pub enum EmitError<P> {
         /// What was to be emitted.
         payload: P,
     },
+    /// The topic or the source has more events than its limit allows; see
+    /// [`Builder::rate_limit`](crate::Builder::rate_limit) and
+    /// [`Builder::source_rate_limit`](crate::Builder::source_rate_limit).
+    RateLimited {
+        /// Whose limit it is. Boxed, as is the topic of a storm, so that results that are no errors stay small.
+        limited: Box<Limited>,
+        /// When the next event may pass, if nobody else emits one first.
+        retry_after: Duration,
+        /// What was to be emitted.
+        payload: P,
+    },
+    /// The topic has a storm of events, and the [guard](crate::Builder::storm_guard) refuses them.
+    Storm {
+        /// Which topic.
+        topic: Box<str>,
+        /// How many events a second a topic may have.
+        per_second: u32,
+        /// What was to be emitted.
+        payload: P,
+    },
     /// A handler wants to wait for its own lane, which cannot go on before the handler returns.
     WouldDeadlock {
         /// Which lane.
@@ -259,13 +306,15 @@ impl<P> EmitError<P> {
             | Self::TooManyTopics { payload, .. }
             | Self::TooDeep { payload, .. }
             | Self::LoopDetected { payload, .. }
+            | Self::RateLimited { payload, .. }
+            | Self::Storm { payload, .. }
             | Self::WouldDeadlock { payload, .. }
             | Self::Expired { payload }
             | Self::Closed { payload } => payload,
         }
     }
 
-    /// Whether trying again later may help.
+    /// Whether a lane had no room: trying again later may help.
     pub fn is_full(&self) -> bool {
         matches!(self, Self::Full { .. })
     }
@@ -273,6 +322,14 @@ impl<P> EmitError<P> {
     /// Whether it came too late.
     pub fn is_expired(&self) -> bool {
         matches!(self, Self::Expired { .. })
+    }
+
+    /// Whether a limit on events per second was reached: when the next one may pass.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimited { retry_after, .. } => Some(*retry_after),
+            _ => None,
+        }
     }
 
     /// Whether the bus takes no more events.
@@ -290,6 +347,12 @@ impl<P> fmt::Display for EmitError<P> {
             Self::TooDeep { limit, .. } => write!(f, "inline handlers emit more than {limit} levels deep"),
             Self::LoopDetected { limit, .. } => {
                 write!(f, "a chain of events that cause each other is longer than {limit}")
+            }
+            Self::RateLimited { limited, retry_after, .. } => {
+                write!(f, "{limited} is over its rate limit; the next event may pass in {retry_after:?}")
+            }
+            Self::Storm { topic, per_second, .. } => {
+                write!(f, "topic {topic:?} has a storm of events, more than {per_second} a second")
             }
             Self::WouldDeadlock { lane, .. } => {
                 write!(f, "a handler of lane {lane:?} cannot wait for handlers of that lane")

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::delivery::class::Class;
 use crate::delivery::envelope::Head;
 use crate::event_id::EventId;
 use crate::payload::Content;
@@ -84,6 +85,16 @@ impl<'a> Event<'a> {
     /// Who emitted it, if the emitter said so.
     pub fn source(&self) -> Option<&'a str> {
         self.head.meta.as_deref()?.source.as_deref()
+    }
+
+    /// What it has in common with other events that mean the same, if the emitter said so.
+    pub fn idempotency_key(&self) -> Option<&'a str> {
+        self.head.meta.as_deref()?.idempotency_key.as_deref()
+    }
+
+    /// How much it matters when not all events can stay.
+    pub fn class(&self) -> Class {
+        self.head.class()
     }
 
     /// What ties together all events of one request; handlers' own emits inherit it.

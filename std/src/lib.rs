@@ -79,10 +79,12 @@ pub use crate::delivery::shed::Shed;
 pub use crate::delivery::shutdown::{LaneReport, ShutdownReport};
 pub use crate::delivery::timing::Timing;
 pub use crate::emission::Emission;
-pub use crate::error::{BuildError, EmitError, SubscribeError};
+pub use crate::error::{BuildError, EmitError, Limited, SubscribeError};
 pub use crate::event::{Event, OwnedEvent};
 pub use crate::event_id::EventId;
-pub use crate::observe::stats::{BreakerStats, DeadLetterStats, LaneStats, RetryStats, Stats, SubscriptionStats};
+pub use crate::observe::stats::{
+    BreakerStats, DeadLetterStats, DedupStats, GuardStats, LaneStats, RetryStats, ShedStats, Stats, SubscriptionStats,
+};
 pub use crate::payload::Payload;
 pub use crate::platform::manual_clock::ManualClock;
 pub use crate::publisher::Publisher;

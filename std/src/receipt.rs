@@ -25,12 +25,23 @@ pub struct Receipt {
     pub(crate) admitted: u16,
     pub(crate) refused: u16,
     pub(crate) dropped: u16,
-    pub(crate) routed: bool,
+    pub(crate) fate: Fate,
+}
+
+/// Whether an event had anywhere to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// Nobody was subscribed.
+    Unrouted,
+    /// Somebody was.
+    Routed,
+    /// It was emitted before.
+    Duplicate,
 }
 
 impl Receipt {
     pub(crate) const fn new(bus: u64, seq: u64) -> Self {
-        Self { bus, seq, handled: 0, failed: 0, admitted: 0, refused: 0, dropped: 0, routed: false }
+        Self { bus, seq, handled: 0, failed: 0, admitted: 0, refused: 0, dropped: 0, fate: Fate::Unrouted }
     }
 
     /// The event's number on its bus.
@@ -59,13 +70,20 @@ impl Receipt {
         self.refused.into()
     }
 
-    /// How many lanes dropped it because their policy is to drop the newest.
+    /// How many lanes dropped it: because they are full and their policy is to drop the newest, or because they
+    /// [shed load](crate::Lane::shed).
     pub fn dropped(&self) -> usize {
         self.dropped.into()
     }
 
     /// Whether nobody was subscribed.
     pub fn is_unrouted(&self) -> bool {
-        !self.routed
+        self.fate == Fate::Unrouted
+    }
+
+    /// Whether the same event was emitted before, within the [window for duplicates](crate::Builder::dedup). Nobody saw
+    /// this one; it is not in the audit log.
+    pub fn is_duplicate(&self) -> bool {
+        self.fate == Fate::Duplicate
     }
 }

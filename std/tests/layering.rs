@@ -30,6 +30,7 @@ const SPINES: &[&[&str]] = &[
         "delivery/handler",
         "delivery/breaker",
         "delivery/subscription",
+        "delivery/guards",
         "delivery/directory",
         "delivery/dead_letters",
         "delivery/timer",
@@ -48,8 +49,10 @@ const SPINES: &[&[&str]] = &[
 /// Plain values beside the bands. Every band may import them; they import only each other.
 const VALUES: &[&str] = &["error", "event", "event_id", "payload", "range", "receipt"];
 /// What breaks a rule on purpose: the importing module, the imported one, and why.
-const EXCEPTIONS: &[(&str, &str, &str)] =
-    &[("event", "delivery/envelope", "an `Event` is a borrowed view of the envelope, and holds nothing of its own")];
+const EXCEPTIONS: &[(&str, &str, &str)] = &[
+    ("event", "delivery/envelope", "an `Event` is a borrowed view of the envelope, and holds nothing of its own"),
+    ("event", "delivery/class", "an `Event` says its class, which is a plain value"),
+];
 const FILE_LINES: usize = 500;
 const FUNCTION_LINES: usize = 70;
 

@@ -1,5 +1,4 @@
 //! Duplicates: remembers which keys were seen lately.
-#![allow(dead_code, reason = "emitting does not use it yet")]
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -99,6 +98,11 @@ impl Window {
         if let Some(at) = shard.find(hash) {
             shard.remove(at);
         }
+    }
+
+    /// How many keys there is room for.
+    pub(crate) fn capacity(&self) -> usize {
+        self.sum(|shard| shard.entries.len() as u64) as usize
     }
 
     /// How many keys are held. Those whose time is over are counted until newer ones come to their shard: each takes

@@ -1,5 +1,4 @@
 //! How many events a second may pass: a token bucket in one word.
-#![allow(dead_code, reason = "emitting does not use it yet")]
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +18,7 @@ const TICKS_PER_SECOND: u64 = 1_000_000_000 * TICKS_PER_NANO;
 /// refilled evenly. What finds it empty is refused; nothing waits.
 ///
 /// Over any stretch of `t` seconds at most `burst + per_second × t` events pass, whatever the threads and the clock
-/// do. What is refused costs no token.
+/// do. What this limit refuses costs no token; what it lets pass does, even if something else refuses it later.
 ///
 /// # Examples
 ///

@@ -1,5 +1,4 @@
 //! Storms: topics with far more events than usual.
-#![allow(dead_code, reason = "emitting does not use it yet")]
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -71,6 +70,21 @@ impl StormGuard {
     pub fn answer(mut self, answer: Storm) -> Self {
         self.answer = answer;
         self
+    }
+
+    /// How many events a second a topic may have.
+    pub(crate) fn limit(&self) -> u32 {
+        self.per_second
+    }
+
+    /// Over how long events are counted.
+    pub(crate) fn length(&self) -> Duration {
+        self.window
+    }
+
+    /// Whether the events of a storm are refused.
+    pub(crate) fn refuses(&self) -> bool {
+        self.answer == Storm::Refuse
     }
 
     /// Checks the ranges; `of` is what the guard is called where it was set.
@@ -171,6 +185,18 @@ impl Detector {
     /// Looks without an event, so that the end of a storm is noticed on a topic that has fallen silent.
     pub(crate) fn look(&self, now: u64) -> Verdict {
         self.judge(now / self.window, false)
+    }
+
+    /// Events a second, estimated over the sliding window that ends now.
+    #[cold]
+    pub(crate) fn rate(&self, now: u64) -> f64 {
+        let index = now / self.window;
+        let [current, previous] = [&self.current, &self.previous].map(|word| word.load(Ordering::Relaxed));
+        let count = |word: u64, of: u64| if index_of(word) == of { count_of(word) as f64 } else { 0.0 };
+        let window = self.window as f64;
+        let share = 1.0 - (now % self.window) as f64 / window;
+        let before = if index == 0 { 0.0 } else { count(previous, index - 1) };
+        (count(current, index) + before * share) * 1e9 / window
     }
 
     /// Counts an event in its window, or in a later one that has begun already: the window, and its events so far.

@@ -20,6 +20,7 @@ pub(crate) use self::topics::TopicState;
 use self::topics::Topics;
 use crate::admission::name::NameRule;
 use crate::delivery::envelope::TopicId;
+use crate::delivery::guards::GuardRules;
 use crate::delivery::subscription::Subscription;
 use crate::error::SubscribeError;
 
@@ -38,6 +39,8 @@ pub(crate) struct Directory {
     topics: Topics,
     registry: Mutex<Registry>,
     limits: Limits,
+    /// What new topics are guarded by.
+    rules: GuardRules,
     /// How many topics are the bus's own; they count neither for the limit nor in statistics.
     own: usize,
 }
@@ -76,8 +79,9 @@ pub(crate) struct Ended {
 }
 
 impl Directory {
-    pub(crate) fn new(limits: Limits, own: &[&str]) -> Self {
-        let directory = Self { topics: Topics::new(limits.topics), registry: Mutex::default(), limits, own: own.len() };
+    pub(crate) fn new(limits: Limits, rules: GuardRules, own: &[&str]) -> Self {
+        let (topics, own_count) = (Topics::new(limits.topics), own.len());
+        let directory = Self { topics, registry: Mutex::default(), limits, rules, own: own_count };
         for name in own {
             // Within the limit: it is counted from here.
             let _ = directory.topic(name);
@@ -125,7 +129,8 @@ impl Directory {
         }
         let limit = self.limits.topics;
         let id = TopicId::try_from(registry.topics.len()).ok().filter(|id| (*id as usize) < limit + self.own);
-        let topic = self.topics.prepare(id.ok_or(TooManyTopics { limit })?, name);
+        let id = id.ok_or(TooManyTopics { limit })?;
+        let topic = self.topics.prepare(id, name, self.rules.for_topic(name));
         registry.patterns.asking_for(name).for_each(|subscription| add(&topic, subscription));
         registry.topics.push(Arc::clone(&topic));
         registry.sorted.insert(Arc::clone(&topic));

@@ -1,18 +1,21 @@
 //! Emitting: from a topic and a payload to the handlers' lanes.
 //!
-//! The order of an emit: through the gate, which numbers it; wait for room in the lanes, as far as their policies allow;
+//! The order of an emit: through the gate, which numbers it; the length of its chain; rates, storms and duplicates; wait for room in the lanes, as far as their policies allow;
 //! audit; inline handlers; lanes. An emit that fails has failed before any handler saw the event.
 //!
-//! Most emits go to inline handlers only, or to one lane only, on a bus without an audit log. These two have a way of
+//! Most emits go to inline handlers only, or to one lane only, on a bus without an audit log and guards. These two have a way of
 //! their own, on which nothing is done that they do not need; `emit_far` is the way of all others.
 
+mod admit;
 mod far;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use nervebus_core::gate::Pass;
 
 use crate::context::{self, Lineage};
+use crate::delivery::class::Class;
 use crate::delivery::count;
 use crate::delivery::deliver::{Trouble, deliver};
 use crate::delivery::directory::{TooManyTopics, TopicRoute, TopicState};
@@ -21,11 +24,11 @@ use crate::delivery::envelope::{Envelope, Head, Kept, Meta};
 use crate::delivery::failure::drop_quietly;
 use crate::delivery::lane::{Patience, Pushed, Queue};
 use crate::delivery::report::Waiter;
-use crate::error::EmitError;
+use crate::error::{EmitError, Limited};
 use crate::event::{Event, OwnedEvent};
 use crate::payload::{Body, Cargo, Payload};
 use crate::platform::place::{Place, place};
-use crate::receipt::Receipt;
+use crate::receipt::{Fate, Receipt};
 
 /// How to emit.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +49,7 @@ pub(crate) struct Extra {
     /// The moment at which the event expires by itself; 0 for none.
     pub(crate) expires: u64,
     pub(crate) waiter: Option<Arc<Waiter>>,
+    pub(crate) class: Class,
     /// Emitted by the bus itself: nothing refuses it as a whole.
     pub(crate) system: bool,
 }
@@ -70,6 +74,21 @@ impl How<'_> {
         self.extra?.waiter.as_ref()
     }
 
+    fn class(&self) -> Class {
+        self.extra.map_or_else(Class::default, |extra| extra.class)
+    }
+
+    /// Who emits, if the emitter said so.
+    fn source(&self) -> Option<&str> {
+        self.extra?.meta.as_ref()?.source.as_deref()
+    }
+
+    /// What duplicates of the event are known by: what the emitter said for that, or else the identity it gave.
+    fn key(&self) -> Option<&str> {
+        let meta = self.extra?.meta.as_ref()?;
+        meta.idempotency_key.as_deref().or(meta.event_id.as_deref())
+    }
+
     /// Whether the bus itself emits.
     fn is_system(&self) -> bool {
         self.extra.is_some_and(|extra| extra.system)
@@ -84,6 +103,8 @@ pub(crate) enum Refused {
     Full(String),
     TooDeep(u32),
     LoopDetected(u32),
+    RateLimited(Box<Limited>, Duration),
+    Storm(Box<str>, u32),
     WouldDeadlock(String),
     Expired,
     Closed,
@@ -104,6 +125,8 @@ impl Refused {
             Self::Full(lane) => EmitError::Full { lane, payload },
             Self::TooDeep(limit) => EmitError::TooDeep { limit, payload },
             Self::LoopDetected(limit) => EmitError::LoopDetected { limit, payload },
+            Self::RateLimited(limited, retry_after) => EmitError::RateLimited { limited, retry_after, payload },
+            Self::Storm(topic, per_second) => EmitError::Storm { topic, per_second, payload },
             Self::WouldDeadlock(lane) => EmitError::WouldDeadlock { lane, payload },
             Self::Expired => EmitError::Expired { payload },
             Self::Closed => EmitError::Closed { payload },
@@ -238,13 +261,13 @@ impl Engine {
         payload: P,
     ) -> Result<Receipt, EmitError<P>> {
         let entries = route.inline();
-        let mut receipt = Receipt::new(self.bus, pass.number());
+        let number = pass.number();
         if entries.is_empty() {
             drop_quietly(payload);
             leave(pass, place, Exit::Unrouted);
-            return Ok(receipt);
+            return Ok(Receipt::new(self.bus, number));
         }
-        let mut head = Head::new(pass.number());
+        let mut head = Head::new(number);
         if let Err(detour) = self.inherit_short(&mut head, true) {
             return self.emit_detour(pass, place, topic, route, payload, How::PLAIN, detour);
         }
@@ -253,17 +276,20 @@ impl Engine {
         let delivered =
             deliver(entries, &Event { head: &head, content: &cargo, topic: &topic.name, bus: self.bus, call: None });
         self.inline.add(place, Inline::HANDLED, delivered.handled);
-        receipt.routed = true;
-        receipt.handled = narrow(delivered.handled);
-        match delivered.trouble {
-            None => drop_quietly(cargo),
-            Some(trouble) => {
-                receipt.failed = narrow(trouble.failures.len());
-                self.bury_inline(place, head, Body::of(cargo), &topic.name, *trouble);
+        let handled = narrow(delivered.handled);
+        let failed = match delivered.trouble {
+            None => {
+                drop_quietly(cargo);
+                0
             }
-        }
+            Some(trouble) => {
+                let failed = narrow(trouble.failures.len());
+                self.bury_inline(place, head, Body::of(cargo), &topic.name, *trouble);
+                failed
+            }
+        };
         leave(pass, place, Exit::Routed);
-        Ok(receipt)
+        Ok(Receipt { handled, failed, fate: Fate::Routed, ..Receipt::new(self.bus, number) })
     }
 
     #[cold]
@@ -312,7 +338,7 @@ impl Engine {
             envelope.head.key = how.key;
             envelope
         };
-        receipt.routed = true;
+        receipt.fate = Fate::Routed;
         match queue.push_with(expected, make, patience_here(how.patience), place) {
             Pushed::Admitted => receipt.admitted = 1,
             Pushed::Dropped => receipt.dropped = 1,
@@ -332,7 +358,7 @@ impl Engine {
     fn give_back<P: Payload>(&self, (refused, body): (Refused, Body)) -> Result<Receipt, EmitError<P>> {
         match body.take::<P>() {
             Some(payload) => Err(refused.with(payload)),
-            None => Ok(Receipt { refused: 1, routed: true, ..Receipt::new(self.bus, 0) }),
+            None => Ok(Receipt { refused: 1, fate: Fate::Routed, ..Receipt::new(self.bus, 0) }),
         }
     }
 

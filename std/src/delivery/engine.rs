@@ -12,6 +12,7 @@ use crate::delivery::again::Underway;
 use crate::delivery::count::Striped;
 use crate::delivery::dead_letters::DeadLetterStore;
 use crate::delivery::directory::Directory;
+use crate::delivery::guards::Guards;
 use crate::delivery::lane::Queue;
 use crate::delivery::lanes::Lanes;
 use crate::delivery::timer::Timer;
@@ -32,13 +33,34 @@ pub(crate) const LANE_RECOVERED: &str = "system.lane_recovered";
 /// The topic of the record of an audit log that cannot be written.
 pub(crate) const AUDIT_ERROR: &str = "system.audit_error";
 
+/// The topics of the records of a storm of events, when it begins and when it has ended.
+pub(crate) const EVENT_STORM: &str = "system.event_storm";
+pub(crate) const EVENT_STORM_ENDED: &str = "system.event_storm_ended";
+
+/// The topic of the records of a lane that begins and ends to shed load.
+pub(crate) const LOAD_SHEDDING: &str = "system.load_shedding";
+
+/// The topic of the record of books that do not balance.
+pub(crate) const LEDGER_IMBALANCE: &str = "system.ledger_imbalance";
+
 /// The topics of the records of a breaker that has opened or closed.
 pub(crate) const BREAKER_OPENED: &str = "system.breaker_opened";
 pub(crate) const BREAKER_CLOSED: &str = "system.breaker_closed";
 
 /// The topics of the bus's own records: it knows them from the start, and they do not count for the limit of topics.
-pub(crate) const RECORDS: &[&str] =
-    &[HANDLER_ERROR, HANDLER_TIMEOUT, LANE_UNHEALTHY, LANE_RECOVERED, AUDIT_ERROR, BREAKER_OPENED, BREAKER_CLOSED];
+pub(crate) const RECORDS: &[&str] = &[
+    HANDLER_ERROR,
+    HANDLER_TIMEOUT,
+    LANE_UNHEALTHY,
+    LANE_RECOVERED,
+    AUDIT_ERROR,
+    EVENT_STORM,
+    EVENT_STORM_ENDED,
+    LOAD_SHEDDING,
+    LEDGER_IMBALANCE,
+    BREAKER_OPENED,
+    BREAKER_CLOSED,
+];
 
 /// How an emit ends; the exits of the gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +70,8 @@ pub(crate) enum Exit {
     Unrouted,
     /// The bus's own: counted apart.
     System,
+    /// Seen before: delivered to nobody.
+    Duplicate,
     /// Also that of an emit that a panic of the bus's own cut short.
     Refused,
 }
@@ -83,7 +107,8 @@ pub(crate) struct Engine {
     /// Tells this bus from all others; the first half of every event id it makes.
     pub(crate) bus: u64,
     pub(crate) gate: Gate<{ Exit::COUNT }, STRIPES>,
-    /// Whether emits need nothing but handlers: no audit log.
+    /// Whether emits with nothing to say but topic and payload need nothing but handlers: there is no audit log, no topic
+    /// has a guard, and no lane sheds load.
     pub(crate) is_bare: bool,
     pub(crate) directory: Directory,
     /// The lanes with rings; the first is the default one. `LaneId::INLINE` has none.
@@ -93,6 +118,8 @@ pub(crate) struct Engine {
     pub(crate) inline: InlineAccount,
     /// Dead letters that are being sent back to handlers on their senders' threads.
     pub(crate) inline_again: Underway,
+    /// What guards the bus as a whole against its emitters.
+    pub(crate) guards: Guards,
     pub(crate) dead_letters: DeadLetterStore,
     /// Events that the bus emitted itself.
     pub(crate) system: AtomicU64,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::context::Lineage;
+use crate::delivery::class::Class;
 use crate::delivery::report::Ticket;
 use crate::event::{Event, Held};
 use crate::payload::{Body, Content};
@@ -17,8 +18,22 @@ pub(crate) type TopicId = u32;
 pub(crate) struct Meta {
     pub(crate) event_id: Option<Box<str>>,
     pub(crate) source: Option<Box<str>>,
+    /// What two events with the same meaning have in common.
+    pub(crate) idempotency_key: Option<Box<str>>,
     /// Seconds since the Unix epoch, when the emitter said when the event happened.
     pub(crate) timestamp: Option<f64>,
+}
+
+/// A class as a number that is 0 for a normal event: beside other zeros it is written for nothing.
+#[derive(Debug, Clone, Copy)]
+struct Rank(u8);
+
+impl Rank {
+    const NORMAL: Self = Self::of(Class::Normal);
+
+    const fn of(class: Class) -> Self {
+        Self(class as u8 ^ Class::Normal as u8)
+    }
 }
 
 /// What is known of an event but its topic and payload.
@@ -39,6 +54,8 @@ pub(crate) struct Head {
     pub(crate) expires: u64,
     /// How often the handler that sees it was called with it before; up to the most that fits.
     pub(crate) earlier: u16,
+    /// How much it matters when not all events can stay.
+    class: Rank,
     pub(crate) lineage: Option<Arc<Lineage>>,
     pub(crate) meta: Option<Arc<Meta>>,
 }
@@ -54,9 +71,20 @@ impl Head {
             earlier: 0,
             key: 0,
             expires: 0,
+            class: Rank::NORMAL,
             lineage: None,
             meta: None,
         }
+    }
+
+    /// How much the event matters when not all can stay.
+    pub(crate) fn class(&self) -> Class {
+        let number = usize::from(self.class.0 ^ Class::Normal as u8);
+        Class::ALL.get(number).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn set_class(&mut self, class: Class) {
+        self.class = Rank::of(class);
     }
 
     /// When the event was emitted, in nanoseconds since the Unix epoch. The first to ask sets it: an emit that leaves
@@ -84,6 +112,7 @@ impl Clone for Head {
             key: self.key,
             expires: self.expires,
             earlier: self.earlier,
+            class: self.class,
             lineage: self.lineage.clone(),
             meta: self.meta.clone(),
         }

@@ -13,6 +13,7 @@ use crate::delivery::count::{self, Outcomes, Striped};
 use crate::delivery::envelope::Envelope;
 use crate::delivery::failure::drop_quietly;
 use crate::delivery::room::Room;
+use crate::delivery::shed::Shedder;
 use crate::delivery::spill::Spill;
 use crate::delivery::watch::Watch;
 use crate::platform::affinity::Pinning;
@@ -82,6 +83,8 @@ pub(crate) struct Queue {
     pub(crate) spill: Spill,
     /// Deliveries to single handlers that are made again.
     pub(crate) again: Again,
+    /// What lets events go before the lane is full; nothing for most.
+    pub(crate) shedder: Option<Box<Shedder>>,
     /// Whether a subscription has ended since the worker last looked at all the routes that it keeps.
     pub(crate) stale: AtomicBool,
     pub(crate) ended: Latch,
@@ -101,9 +104,10 @@ pub(crate) struct Queue {
 
 impl Queue {
     pub(crate) fn new(id: LaneId, lane: Lane, worker: usize, clock: Clock) -> Result<Self, CapacityError> {
+        let capacity = lane.capacity.div_ceil(lane.workers.max(1));
         Ok(Self {
             id,
-            ring: BoxedRing::with_capacity(lane.capacity.div_ceil(lane.workers.max(1)))?,
+            ring: BoxedRing::with_capacity(capacity)?,
             thread: lane.name_of_thread(worker).into(),
             core: lane.core.map(|first| first + worker),
             name: lane.name.into(),
@@ -115,6 +119,7 @@ impl Queue {
             clock,
             spill: Spill::default(),
             again: Again::default(),
+            shedder: lane.shed.map(|shed| Box::new(Shedder::new(&shed, capacity))),
             stale: AtomicBool::new(false),
             ended: Latch::default(),
             routed: Striped::default(),

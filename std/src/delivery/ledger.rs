@@ -100,7 +100,7 @@ impl SubscriptionAccount {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Ledger {
-    /// Calls of `emit` in all its forms: `emitted = routed + unrouted + refused + emitting`.
+    /// Calls of `emit` in all its forms: `emitted = routed + unrouted + refused + duplicates + emitting`.
     pub emitted: u64,
     /// Emits that somebody was subscribed to.
     pub routed: u64,
@@ -108,6 +108,9 @@ pub struct Ledger {
     pub unrouted: u64,
     /// Emits that failed.
     pub refused: u64,
+    /// Emits of events that were seen before, within the [window for duplicates](crate::Builder::dedup): delivered to
+    /// nobody.
+    pub duplicates: u64,
     /// Emits under way at this moment.
     pub emitting: u64,
     /// Events that the bus emitted itself, such as `system.handler_error`; not in `emitted`, but their deliveries are
@@ -122,6 +125,8 @@ pub struct Ledger {
     /// Whether the books stood still while they were read: only then do they show one moment.
     #[serde(skip)]
     settled: bool,
+    /// What [`balanced`](Self::balanced) said when the books were read.
+    balanced: bool,
 }
 
 /// What does not add up in a ledger.
@@ -166,7 +171,7 @@ impl Ledger {
 
     /// The first thing that does not add up.
     pub fn imbalance(&self) -> Option<Imbalance> {
-        let ended = self.routed + self.unrouted + self.refused;
+        let ended = self.routed + self.unrouted + self.refused + self.duplicates;
         if self.emitted != ended + self.emitting {
             return Some(Imbalance::Emits { emitted: self.emitted, ended });
         }
@@ -198,8 +203,11 @@ impl Ledger {
 
 impl fmt::Display for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { emitted, routed, unrouted, refused, emitting, system, system_lost, .. } = self;
+        let Self { emitted, routed, unrouted, refused, duplicates, emitting, system, system_lost, .. } = self;
         write!(f, "emitted {emitted} = routed {routed} + unrouted {unrouted} + refused {refused}")?;
+        if *duplicates > 0 {
+            write!(f, " + duplicates {duplicates}")?;
+        }
         writeln!(f, " + under way {emitting}; {system} of the bus's own")?;
         if *system_lost > 0 {
             writeln!(f, "{system_lost} of the bus's own were lost")?;
@@ -237,6 +245,7 @@ impl Engine {
                 break;
             }
         }
+        last.balanced = last.balanced();
         last
     }
 
@@ -252,8 +261,8 @@ impl Engine {
         let lanes = std::iter::once(self.inline_account())
             .chain(self.queues.by_lane().chain(self.tap.iter().map(std::slice::from_ref)).map(lane_account))
             .collect();
-        let [routed, unrouted, left] =
-            [Exit::Routed, Exit::Unrouted, Exit::Refused].map(|exit| self.gate.left(exit as usize));
+        let [routed, unrouted, duplicates, left] =
+            [Exit::Routed, Exit::Unrouted, Exit::Duplicate, Exit::Refused].map(|exit| self.gate.left(exit as usize));
         let turned_away = self.gate.turned_away();
         let emitted = self.emitted();
         let refused = left + turned_away;
@@ -262,11 +271,13 @@ impl Engine {
             routed,
             unrouted,
             refused,
-            emitting: emitted.saturating_sub(routed + unrouted + refused),
+            duplicates,
+            emitting: emitted.saturating_sub(routed + unrouted + refused + duplicates),
             system: count::read(&self.system),
             system_lost: count::read(&self.system_lost),
             lanes,
             settled: false,
+            balanced: false,
             subscriptions: subscriptions
                 .iter()
                 .map(|subscription| SubscriptionAccount {

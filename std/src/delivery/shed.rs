@@ -1,5 +1,4 @@
 //! Load shedding: a lane that fills up lets the less important events go first.
-#![allow(dead_code, reason = "lanes do not use it yet")]
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -143,6 +142,11 @@ impl Shedder {
             return None;
         }
         self.turn(false)
+    }
+
+    /// Whether the lane sheds.
+    pub(crate) fn is_shedding(&self) -> bool {
+        self.shedding.load(Ordering::Relaxed)
     }
 
     /// How many events of this class went.

@@ -55,6 +55,7 @@ fn serve(
     if let Some(work) = unfinished {
         guarded::go_on(engine, queue, &mut topics, seat, *work)?;
     }
+    let shedder = queue.shedder.as_deref();
     loop {
         if queue.is_stale() {
             topics.refresh();
@@ -64,6 +65,11 @@ fn serve(
             Ok(envelope) => {
                 worked = true;
                 queue.after_pop();
+                if let Some(shedder) = shedder
+                    && let Some(turn) = shedder.drained_to(queue.ring.len())
+                {
+                    engine.shedding_turned(queue, shedder, turn);
+                }
                 handle(engine, queue, &mut topics, seat, envelope)?;
             }
             Err(PopError::Closed) => break,

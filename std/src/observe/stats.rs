@@ -8,11 +8,13 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::delivery::breaker::Breaker;
+use crate::delivery::class::Class;
 use crate::delivery::count;
 use crate::delivery::dead_letters::DeadLetters;
 use crate::delivery::dead_letters::log::DeadLetterLogStats;
 use crate::delivery::engine::Engine;
 use crate::delivery::lane::Queue;
+use crate::delivery::ledger::Ledger;
 use crate::delivery::subscription::Subscription;
 use crate::records::audit::{AuditAccount, AuditStats};
 
@@ -38,8 +40,56 @@ pub struct Stats {
     pub dead_letters: DeadLetterStats,
     /// The audit log, if there is one.
     pub audit: Option<AuditStats>,
+    /// What the guards against emitters did.
+    pub guards: GuardStats,
+    /// The books, read at the same time; serialized with `balanced`.
+    pub ledger: Ledger,
     /// Since the bus was built.
     pub uptime: Duration,
+}
+
+/// What the guards against emitters did, in [`Stats`]. Emits that they refused are among the ledger's `refused`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct GuardStats {
+    /// Emits that a [topic's limit](crate::Builder::rate_limit) refused.
+    pub limited_by_topic: u64,
+    /// Emits that a [source's limit](crate::Builder::source_rate_limit) refused.
+    pub limited_by_source: u64,
+    /// Storms that have begun.
+    pub storms: u64,
+    /// Emits that were refused because of a storm.
+    pub refused_in_storms: u64,
+    /// The window for duplicates, if there is one.
+    pub dedup: Option<DedupStats>,
+}
+
+/// The [window for duplicates](crate::DedupWindow) in [`GuardStats`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct DedupStats {
+    /// Keys held; some of them may be over.
+    pub len: usize,
+    /// Keys that can be held.
+    pub capacity: usize,
+    /// Events that were recognised as duplicates.
+    pub duplicates: u64,
+    /// Keys that were forgotten before their time, because newer ones needed the room: should be 0.
+    pub evicted_early: u64,
+}
+
+/// What a lane that [sheds load](crate::Lane::shed) let go, in [`LaneStats`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ShedStats {
+    /// Whether it sheds now.
+    pub shedding: bool,
+    /// Events of class `low` that went.
+    pub low: u64,
+    /// Events of class `normal` that went.
+    pub normal: u64,
+    /// Events of class `high` that went.
+    pub high: u64,
 }
 
 /// A lane in [`Stats`].
@@ -62,6 +112,8 @@ pub struct LaneStats {
     pub failed: u64,
     /// Events dropped.
     pub dropped: u64,
+    /// Those of them that were shed, by class; `None` if the lane does not shed.
+    pub shed: Option<ShedStats>,
     /// Calls that did not end in time.
     pub timed_out: u64,
     /// Deliveries whose event was past its time to live or deadline.
@@ -179,6 +231,8 @@ pub(crate) fn stats(engine: &Engine, audit: Option<(&Path, &AuditAccount)>) -> S
             sender: engine,
         }),
         audit: audit.zip(engine.tap.as_ref()).map(|((path, account), queue)| account.stats(path, queue)),
+        guards: guards(engine),
+        ledger: engine.ledger(),
         uptime: engine.clock.since(engine.started),
     }
 }
@@ -196,6 +250,7 @@ fn lane(queues: &[Arc<Queue>]) -> LaneStats {
         handled: sum(|queue| count::read(&queue.outcomes.handled)),
         failed: sum(|queue| count::read(&queue.outcomes.failed)),
         dropped: sum(|queue| count::read(&queue.dropped_events)),
+        shed: shed(queues),
         timed_out: sum(|queue| count::read(&queue.outcomes.timed_out)),
         expired: sum(|queue| count::read(&queue.outcomes.expired)),
         late: sum(|queue| count::read(&queue.watch.late)),
@@ -204,6 +259,34 @@ fn lane(queues: &[Arc<Queue>]) -> LaneStats {
         not_started: sum(|queue| count::read(&queue.watch.not_started)),
         retrying: sum(|queue| queue.again.underway.now()),
         pinned: queues.iter().filter_map(|queue| queue.pinning.outcome()).reduce(|all, one| all && one),
+    }
+}
+
+/// What a lane's rings have shed, if they shed.
+fn shed(queues: &[Arc<Queue>]) -> Option<ShedStats> {
+    let shedders: Vec<_> = queues.iter().filter_map(|queue| queue.shedder.as_deref()).collect();
+    let sum = |class: Class| shedders.iter().map(|shedder| shedder.shed(class)).sum();
+    (!shedders.is_empty()).then(|| ShedStats {
+        shedding: shedders.iter().any(|shedder| shedder.is_shedding()),
+        low: sum(Class::Low),
+        normal: sum(Class::Normal),
+        high: sum(Class::High),
+    })
+}
+
+fn guards(engine: &Engine) -> GuardStats {
+    let of = &engine.guards;
+    GuardStats {
+        limited_by_topic: count::read(&of.limited_by_topic),
+        limited_by_source: count::read(&of.limited_by_source),
+        storms: count::read(&of.storms),
+        refused_in_storms: count::read(&of.stormed),
+        dedup: of.window.as_ref().map(|window| DedupStats {
+            len: window.len(),
+            capacity: window.capacity(),
+            duplicates: window.duplicates(),
+            evicted_early: window.evicted_early(),
+        }),
     }
 }
 

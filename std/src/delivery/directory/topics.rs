@@ -14,6 +14,7 @@ use hashbrown::DefaultHashBuilder;
 
 use super::{RouteCache, RouteTable};
 use crate::delivery::envelope::TopicId;
+use crate::delivery::guards::TopicGuards;
 
 /// The fewest and the most slots at the top, of 16 bytes each: one for sixteen topics that there may be, within these.
 const ROOTS: RangeInclusive<usize> = 1 << 8..=1 << 16;
@@ -29,6 +30,8 @@ pub(crate) struct TopicState {
     pub(crate) id: TopicId,
     pub(crate) name: Box<str>,
     pub(crate) table: RouteTable,
+    /// What guards it against its emitters; nothing for most.
+    pub(crate) guards: Option<Box<TopicGuards>>,
     /// Whether a worker keeps a copy of the route; read and written while the registry is locked.
     followed: AtomicBool,
     hash: u64,
@@ -90,15 +93,16 @@ impl Topics {
     }
 
     /// A topic of this name that nobody finds before it is [added](Self::add).
-    pub(super) fn prepare(&self, id: TopicId, name: &str) -> Arc<TopicState> {
-        self.prepare_hashed(id, name, self.hasher.hash_one(name))
+    pub(super) fn prepare(&self, id: TopicId, name: &str, guards: Option<Box<TopicGuards>>) -> Arc<TopicState> {
+        self.prepare_hashed(id, name, self.hasher.hash_one(name), guards)
     }
 
-    fn prepare_hashed(&self, id: TopicId, name: &str, hash: u64) -> Arc<TopicState> {
+    fn prepare_hashed(&self, id: TopicId, name: &str, hash: u64, guards: Option<Box<TopicGuards>>) -> Arc<TopicState> {
         Arc::new(TopicState {
             id,
             name: name.into(),
             table: RouteTable::default(),
+            guards,
             followed: AtomicBool::new(false),
             hash,
             below: [const { Slot::new() }; WAYS],
@@ -147,7 +151,7 @@ mod tests {
             let names: Vec<_> = (0..100).map(|number| format!("t{number}")).collect();
             for (id, name) in (0..).zip(&names) {
                 assert!(topics.find(hash, name).is_err());
-                topics.add(&topics.prepare_hashed(id, name, hash));
+                topics.add(&topics.prepare_hashed(id, name, hash, None));
             }
             for (id, name) in (0..).zip(&names) {
                 assert_eq!(topics.find(hash, name).unwrap().id, id, "{name}");

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use nervebus_core::LaneId;
 
+use super::admit::Admission;
 use super::{How, Refused, Returned, narrow, patience_here};
 use crate::context::{self, Deadline, Lineage};
+use crate::delivery::class::Class;
 use crate::delivery::deliver::{deliver, deliver_and_note, deliver_until};
 use crate::delivery::directory::{TopicRoute, TopicState};
 use crate::delivery::engine::{Engine, Exit, InlineAccount as Inline};
@@ -16,7 +18,7 @@ use crate::delivery::report::Waiter;
 use crate::delivery::watch::CallLimit;
 use crate::payload::Body;
 use crate::platform::place::Place;
-use crate::receipt::Receipt;
+use crate::receipt::{Fate, Receipt};
 
 impl Engine {
     /// Emits to any mixture of inline handlers, lanes and the audit log.
@@ -30,21 +32,45 @@ impl Engine {
         body: Body,
         how: How<'_>,
     ) -> Result<(Exit, Receipt), Returned> {
-        let mut receipt = Receipt::new(self.bus, seq);
-        if self.tap.is_none() && route.is_empty() {
-            drop_quietly(body);
-            return Ok((Exit::Unrouted, receipt));
-        }
-        let queued = !route.is_all_inline();
-        let patience = patience_here(how.patience);
-        let head = self.far_head(seq, route, how);
-        let patience = patience.not_beyond(head.as_ref().map_or(0, |head| head.expires));
-        let may_go = |head: Head| self.may_emit(seq, route, how, patience, queued).map(|()| head);
-        let head = match head.and_then(may_go) {
-            Ok(head) => head,
+        let nobody = self.tap.is_none() && route.is_empty();
+        let head = if nobody { Ok(None) } else { self.far_head(seq, route, how).map(Some) };
+        let (head, admission) = match head.and_then(|head| Ok((head, self.admit(topic, how)?))) {
+            Ok(admitted) => admitted,
             Err(refused) => return Err(Box::new((refused, body))),
         };
-        let mut envelope = Envelope::new(head, topic.id, route.version(), body);
+        let mut receipt = Receipt::new(self.bus, seq);
+        if admission == Admission::Duplicate {
+            drop_quietly(body);
+            receipt.fate = Fate::Duplicate;
+            return Ok((Exit::Duplicate, receipt));
+        }
+        let Some(head) = head else {
+            drop_quietly(body);
+            return Ok((Exit::Unrouted, receipt));
+        };
+        let sent =
+            self.send_far(place, topic, route, Envelope::new(head, topic.id, route.version(), body), how, receipt);
+        if sent.is_err() {
+            self.forget(how);
+        }
+        sent
+    }
+
+    /// Sends an event that is admitted: to the audit log, to the inline handlers, to the lanes.
+    fn send_far(
+        &self,
+        place: Place,
+        topic: &TopicState,
+        route: &TopicRoute,
+        mut envelope: Envelope,
+        how: How<'_>,
+        mut receipt: Receipt,
+    ) -> Result<(Exit, Receipt), Returned> {
+        let queued = !route.is_all_inline();
+        let patience = patience_here(how.patience).not_beyond(envelope.head.expires);
+        if let Err(refused) = self.may_emit(envelope.head.seq, route, how, patience, queued) {
+            return Err(Box::new((refused, envelope.body)));
+        }
         if queued || self.tap.is_some() {
             envelope.head.emitted_at();
         }
@@ -54,9 +80,10 @@ impl Engine {
         if !route.inline().is_empty() {
             self.emit_inline(topic, route, &mut envelope, how.waiter().map(|waiter| &**waiter), &mut receipt, place);
         }
-        receipt.routed = !route.is_empty();
+        let is_routed = !route.is_empty();
+        receipt.fate = if is_routed { Fate::Routed } else { Fate::Unrouted };
         self.push_lanes(route, envelope, how, patience, &mut receipt, place)?;
-        Ok((if receipt.routed { Exit::Routed } else { Exit::Unrouted }, receipt))
+        Ok((if is_routed { Exit::Routed } else { Exit::Unrouted }, receipt))
     }
 
     /// Moves the event into the last of its lanes, and a copy into each before it.
@@ -79,7 +106,7 @@ impl Engine {
             next.expected = narrow(entries.len());
             next.ticket = how.waiter().map(|waiter| Box::new(waiter.ticket(entries.len())));
             let pushed =
-                if how.is_system() { queue.push_system(next, place) } else { queue.push(next, patience, place) };
+                if how.is_system() { queue.push_system(next, place) } else { self.push(queue, next, patience, place) };
             match pushed {
                 Pushed::Admitted => receipt.admitted += 1,
                 Pushed::Dropped => receipt.dropped += 1,
@@ -100,6 +127,21 @@ impl Engine {
             drop_quietly(rest);
         }
         Ok(())
+    }
+
+    /// Puts an event into a lane, or lets it go if the lane sheds events of its class.
+    fn push(&self, queue: &Queue, envelope: Envelope, patience: Patience, place: Place) -> Pushed {
+        let Some(shedder) = &queue.shedder else { return queue.push(envelope, patience, place) };
+        let verdict = shedder.should_shed(envelope.head.class(), queue.ring.len());
+        if let Some(turn) = verdict.turn {
+            self.shedding_turned(queue, shedder, turn);
+        }
+        if !verdict.shed {
+            return queue.push(envelope, patience, place);
+        }
+        queue.count_refused(&envelope, place);
+        drop_quietly(envelope);
+        Pushed::Dropped
     }
 
     /// Everything about lanes that can refuse an event before anybody has seen it.
@@ -133,7 +175,9 @@ impl Engine {
         let several = self.tap.is_some() || !route.inline().is_empty() || route.lanes().nth(1).is_some();
         if several {
             for (lane, _) in route.lanes() {
+                // A full lane that sheds lets the event go, and none but critical ones wait for it.
                 if let Some(queue) = self.queues.pick(lane, how.pick(seq))
+                    && (queue.shedder.is_none() || how.class() == Class::Critical)
                     && !queue.wait_for_room(patience)
                 {
                     return Err(Refused::Full(queue.name.to_string()));
@@ -166,6 +210,7 @@ impl Engine {
             }
             head.meta.clone_from(&extra.meta);
             head.own = extra.system;
+            head.set_class(extra.class);
         }
         if !how.is_system() {
             self.bound(&mut head, how.extra.map_or(0, |extra| extra.expires))?;

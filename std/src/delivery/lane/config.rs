@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use crate::delivery::shed::Shed;
+
 /// What happens to an event that finds its lane full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -76,6 +78,7 @@ pub struct Lane {
     pub(crate) wait: WaitStrategy,
     pub(crate) thread_name: Option<String>,
     pub(crate) workers: usize,
+    pub(crate) shed: Option<Shed>,
     /// The core of the first worker. Never set without the feature `affinity`.
     pub(crate) core: Option<usize>,
 }
@@ -90,6 +93,7 @@ impl Lane {
             wait: WaitStrategy::default(),
             thread_name: None,
             workers: 1,
+            shed: None,
             core: None,
         }
     }
@@ -104,6 +108,29 @@ impl Lane {
     /// What happens to an event that finds the lane full. Default: [`Overflow::Block`].
     pub fn overflow(mut self, policy: Overflow) -> Self {
         self.overflow = policy;
+        self
+    }
+
+    /// Lets less important events go before the lane is full. Default: nothing is shed, and all are equal.
+    ///
+    /// An event that goes is dropped for this lane's handlers only, on the emitter's thread, before the
+    /// [overflow policy](Self::overflow) is asked: [`Receipt::dropped`](crate::Receipt::dropped) says so, the ledger
+    /// counts it as dropped, and [`LaneStats::shed`](crate::LaneStats::shed) by class. When shedding begins and when it
+    /// ends, the bus emits `system.load_shedding` with `lane`, `state` (`began` or `ended`), `pending` and `capacity`,
+    /// once each. The bus's own events are never shed.
+    ///
+    /// On a bus where a lane sheds, every emit takes the general way, which costs some tens of nanoseconds more.
+    ///
+    /// ```
+    /// use nervebus::{Bus, Class, Lane, Shed, json};
+    ///
+    /// let bus = Bus::builder().lane(Lane::new("feed").shed(Shed::new().high_water(80).low_water(60))).build()?;
+    /// bus.on("news.*").lane("feed").handle(|event| println!("{}", event["title"]))?;
+    /// bus.event("news.ticker", json!({"title": "rain"})).class(Class::Low).emit()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn shed(mut self, shed: Shed) -> Self {
+        self.shed = Some(shed);
         self
     }
 
