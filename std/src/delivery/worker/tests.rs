@@ -87,7 +87,7 @@ fn a_stuck_handler_that_returns_serves_the_lane_that_got_no_worker() {
 #[test]
 fn nothing_is_planned_while_no_call_has_a_timeout_and_one_look_a_lane_while_calls_have() {
     let clock = ManualClock::new();
-    let bus = Bus::builder().clock(&clock).build().unwrap();
+    let bus = Bus::builder().clock(&clock).self_check(Duration::ZERO).build().unwrap();
     bus.on("free").handle(|_| ()).unwrap();
     assert!(bus.emit_and_wait("free", 1).unwrap().all_handled());
     assert_eq!(bus.engine().timer.pending(), 0);
