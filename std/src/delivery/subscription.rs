@@ -70,9 +70,16 @@ impl<'a> Handler<Event<'a>> for Subscription {
         if !self.active.load(Ordering::Relaxed) {
             return Err(Failure::Cancelled);
         }
-        let result = self.call(event);
-        self.count(&result);
-        result.map_err(|error| Failure::Failed(Arc::new(error)))
+        match self.call(event) {
+            Ok(()) => {
+                self.calls.add(self.lane, Calls::HANDLED);
+                Ok(())
+            }
+            Err(error) => {
+                self.calls.add(self.lane, Calls::FAILED);
+                Err(Failure::Failed(Arc::new(error)))
+            }
+        }
     }
 }
 
@@ -84,7 +91,6 @@ impl Subscription {
     }
 
     /// Counts how a call ended.
-    #[inline]
     pub(crate) fn count(&self, result: &Result<(), HandlerError>) {
         self.calls.add(self.lane, if result.is_ok() { Calls::HANDLED } else { Calls::FAILED });
     }
