@@ -86,8 +86,16 @@ impl<'a> Handler<Event<'a>> for Subscription {
                 result
             }
         };
-        self.count(&result);
-        result.map_err(|error| Failure::Failed(Arc::new(error)))
+        match result {
+            Ok(()) => {
+                self.calls.add(Calls::HANDLED);
+                Ok(())
+            }
+            Err(error) => {
+                self.calls.add(Calls::FAILED);
+                Err(Failure::Failed(Arc::new(error)))
+            }
+        }
     }
 }
 
@@ -99,7 +107,6 @@ impl Subscription {
     }
 
     /// Counts how a call ended.
-    #[inline]
     pub(crate) fn count(&self, result: &Result<(), HandlerError>) {
         self.calls.add(if result.is_ok() { Calls::HANDLED } else { Calls::FAILED });
     }

@@ -34,14 +34,15 @@ enum Vacancy {
 #[cold]
 pub(super) fn plan(engine: &Arc<Engine>, queue: &Arc<Queue>) {
     let mut state = queue.watch.lock();
-    let before = state.look.take();
+    // First, so that a lane has one job at most.
+    let before = state.look.take().and_then(|key| engine.timer.cancel(key));
     if let Some(at) = queue.watch.next_look() {
         let queue = Arc::clone(queue);
         // A timer that is closed watches nothing any more: the bus has been shut down.
         state.look = engine.timer.schedule_always(at, Box::new(move |engine| look(engine, &queue))).ok();
     }
     drop(state);
-    drop_quietly(before.and_then(|key| engine.timer.cancel(key)));
+    let _ = before;
 }
 
 fn look(engine: &Arc<Engine>, queue: &Arc<Queue>) {
