@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use nervebus::{Breaker, Bus, Event, Reason, RetryError, SubscriptionId, Why, json};
+use nervebus::{Breaker, Bus, Event, Reason, Retry, RetryError, SubscriptionId, Why, json};
 
 /// Long enough for the slowest machine; reached only when something hangs.
 const GUARD: Duration = Duration::from_secs(20);
@@ -247,4 +247,17 @@ fn a_bus_that_is_shut_down_sends_no_letter_and_loses_none() {
     go.send(true).unwrap();
     quiet(&bus);
     assert_eq!(bus.ledger().deliveries().dropped, 1);
+}
+
+#[test]
+fn a_letter_is_tried_once_whatever_the_policy_of_its_handler_says() {
+    let (bus, hour) = (Bus::builder().build().unwrap(), Duration::from_secs(60 * 60));
+    let retry = Retry::exponential(hour).attempts(100).only_if(|error| error.to_string() != "1");
+    bus.on("job").retry(retry).handle(|event| Err(event.attempt().to_string())).unwrap();
+    bus.emit("job", ()).unwrap();
+    quiet(&bus);
+    bus.dead_letters().retry(1).unwrap();
+    quiet(&bus);
+    let letter = bus.dead_letters().get(1).unwrap();
+    assert_eq!((letter.retries, letter.attempts, &*letter.error), (1, 2, "2"));
 }
