@@ -23,4 +23,6 @@ pub(crate) mod spill;
 pub(crate) mod subscription;
 pub(crate) mod timer;
 pub(crate) mod timing;
+pub(crate) mod turns;
+pub(crate) mod waking;
 pub(crate) mod worker;

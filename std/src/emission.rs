@@ -8,6 +8,7 @@ use crate::delivery::emit::{Extra, How};
 use crate::delivery::envelope::Meta;
 use crate::delivery::lane::Patience;
 use crate::delivery::report::{Report, Waiter};
+use crate::emit_async::{EmitAndWaitAsync, EmitAsync};
 use crate::error::EmitError;
 use crate::payload::Payload;
 use crate::receipt::Receipt;
@@ -74,7 +75,31 @@ impl<'a, P: Payload> Emission<'a, P> {
         Ok(waiter.wait(&engine.clock, deadline, receipt))
     }
 
+    /// Emits it, and awaits room where [`emit`](Self::emit) would wait; see [`Bus::emit_async`].
+    ///
+    /// # Errors
+    ///
+    /// The future's output is that of [`emit`](Self::emit).
+    pub fn emit_async(self) -> EmitAsync<'a, P> {
+        let (bus, topic, payload, extra) = self.taken_apart(None);
+        EmitAsync::with(bus.engine(), topic, payload, extra)
+    }
+
+    /// Emits it and awaits its handlers; see [`Bus::emit_and_wait_async`].
+    ///
+    /// # Errors
+    ///
+    /// The future's output is that of [`emit_and_wait`](Self::emit_and_wait).
+    pub fn emit_and_wait_async(self) -> EmitAndWaitAsync<'a, P> {
+        EmitAndWaitAsync::new(self.emit_async())
+    }
+
     fn send(self, patience: Patience, waiter: Option<Arc<Waiter>>) -> Result<Receipt, EmitError<P>> {
+        let (bus, topic, payload, extra) = self.taken_apart(waiter);
+        bus.engine().emit(topic, payload, How { patience, extra: Some(&extra) })
+    }
+
+    fn taken_apart(self, waiter: Option<Arc<Waiter>>) -> (&'a Bus, &'a str, P, Extra) {
         let Self { bus, topic, payload, meta, correlation } = self;
         let Meta { event_id, source, timestamp } = &meta;
         let given = event_id.is_some() || source.is_some() || timestamp.is_some();
@@ -83,7 +108,6 @@ impl<'a, P: Payload> Emission<'a, P> {
             let inherited = context::lineage().as_deref().cloned().unwrap_or_default();
             Arc::new(Lineage { correlation: Some(correlation), ..inherited })
         });
-        let extra = Extra { meta, lineage, waiter, system: false };
-        bus.engine().emit(topic, payload, How { patience, extra: Some(&extra) })
+        (bus, topic, payload, Extra { meta, lineage, waiter, system: false })
     }
 }

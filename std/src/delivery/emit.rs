@@ -72,6 +72,8 @@ pub(crate) enum Refused {
     InvalidTopic(String),
     TooManyTopics(usize),
     Full(String),
+    /// Full, and tried again later.
+    NotYet,
     TooDeep(u32),
     LoopDetected(u32),
     WouldDeadlock(String),
@@ -85,12 +87,26 @@ impl From<TooManyTopics> for Refused {
 }
 
 impl Refused {
+    /// What a full lane says to this patience.
+    #[cold]
+    pub(super) fn full(queue: &Queue, patience: Patience) -> Self {
+        if queue.puts_off(patience) { Self::NotYet } else { Self::Full(queue.name.to_string()) }
+    }
+
+    /// How an emit that ends with this leaves the gate.
+    #[cold]
+    fn exit(&self) -> Exit {
+        if matches!(self, Self::NotYet) { Exit::Retracted } else { Exit::Refused }
+    }
+
     #[cold]
     fn with<P>(self, payload: P) -> EmitError<P> {
         match self {
             Self::InvalidTopic(rule) => EmitError::InvalidTopic { rule, payload },
             Self::TooManyTopics(limit) => EmitError::TooManyTopics { limit, payload },
             Self::Full(lane) => EmitError::Full { lane, payload },
+            // An empty name, which no lane has, tells it apart; nobody but `EmitAsync` sees it.
+            Self::NotYet => EmitError::Full { lane: String::new(), payload },
             Self::TooDeep(limit) => EmitError::TooDeep { limit, payload },
             Self::LoopDetected(limit) => EmitError::LoopDetected { limit, payload },
             Self::WouldDeadlock(lane) => EmitError::WouldDeadlock { lane, payload },
@@ -181,7 +197,7 @@ impl Engine {
                 Ok(receipt)
             }
             Err(returned) => {
-                leave(pass, place, Exit::Refused);
+                leave(pass, place, returned.0.exit());
                 self.give_back(*returned)
             }
         }
@@ -267,12 +283,13 @@ impl Engine {
         envelope.expected = narrow(handlers);
         envelope.head.emitted_at();
         receipt.routed = true;
-        match queue.push(envelope, patience_here(patience), place) {
+        let patience = patience_here(patience);
+        match queue.push(envelope, patience, place) {
             Pushed::Admitted => receipt.admitted = 1,
             Pushed::Dropped => receipt.dropped = 1,
             Pushed::Refused(refusal) => {
-                leave(pass, place, Exit::Refused);
-                let why = if refusal.closed { Refused::Closed } else { Refused::Full(queue.name.to_string()) };
+                let why = if refusal.closed { Refused::Closed } else { Refused::full(queue, patience) };
+                leave(pass, place, why.exit());
                 return self.give_back((why, refusal.envelope.body));
             }
         }

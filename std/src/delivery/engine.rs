@@ -35,6 +35,8 @@ pub(crate) enum Exit {
     Unrouted,
     /// The bus's own: counted apart.
     System,
+    /// Taken back before anybody saw the event, to be tried again: counted nowhere.
+    Retracted,
     /// Also that of an emit that a panic of the bus's own cut short.
     Refused,
 }

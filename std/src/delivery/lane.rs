@@ -29,6 +29,9 @@ pub(crate) enum Patience {
     Until(u64),
     /// Never: `try_emit`, handlers, and the bus itself.
     Never,
+    /// Not in this call: where the lane's policy is to wait, the emit is taken back as if it had never been, and tried
+    /// again when there is room.
+    Later,
 }
 
 /// What became of a push.
@@ -125,7 +128,7 @@ impl Queue {
                 Pushed::Dropped
             }
             (Overflow::DropOldest, _) => self.push_over(envelope),
-            (Overflow::Reject, _) | (_, Patience::Never) => self.refuse(envelope, false),
+            (Overflow::Reject, _) | (_, Patience::Never | Patience::Later) => self.refuse(envelope, false),
             (Overflow::Block | Overflow::BlockFor(_), _) => {
                 let deadline = self.deadline(patience);
                 self.push_when_free(envelope, deadline)
@@ -179,7 +182,7 @@ impl Queue {
         }
         let deadline = match (self.overflow, patience) {
             (Overflow::DropNewest | Overflow::DropOldest, _) => return true,
-            (Overflow::Reject, _) | (_, Patience::Never) => return false,
+            (Overflow::Reject, _) | (_, Patience::Never | Patience::Later) => return false,
             (Overflow::Block | Overflow::BlockFor(_), _) => self.deadline(patience),
         };
         let wait = self.clock.wait(deadline);
@@ -196,7 +199,7 @@ impl Queue {
     }
 
     /// Until when an emitter may wait; `None` for as long as it takes.
-    fn deadline(&self, patience: Patience) -> Option<u64> {
+    pub(crate) fn deadline(&self, patience: Patience) -> Option<u64> {
         let own = match self.overflow {
             Overflow::BlockFor(wait) => Some(self.clock.after(wait)),
             _ => None,
@@ -204,6 +207,23 @@ impl Queue {
         match patience {
             Patience::Until(moment) => Some(own.map_or(moment, |own| own.min(moment))),
             _ => own,
+        }
+    }
+
+    /// Whether an emitter waits for room here.
+    pub(crate) fn makes_wait(&self) -> bool {
+        matches!(self.overflow, Overflow::Block | Overflow::BlockFor(_))
+    }
+
+    /// Whether an emit of this patience that finds no room here is taken back.
+    pub(crate) fn puts_off(&self, patience: Patience) -> bool {
+        patience == Patience::Later && self.makes_wait()
+    }
+
+    /// Lets the next in line have what room there is.
+    pub(crate) fn offer_room(&self) {
+        if self.room.has_line() && self.ring.has_room() {
+            self.room.wake_next();
         }
     }
 
@@ -256,12 +276,23 @@ impl Queue {
         self.bed.how().wake();
     }
 
-    /// Called by the worker after each pop: wakes waiting emitters once half the ring is free, so that they do not wake
-    /// up for one slot each. Until then they look by themselves now and then.
+    /// Called by the worker after each pop.
     #[inline]
     pub(crate) fn after_pop(&self) {
+        if self.room.is_wanted() {
+            self.share_room();
+        }
+    }
+
+    /// Wakes threads that wait once half the ring is free, so that they do not wake up for one slot each; until then they
+    /// look by themselves now and then. Futures cannot: one of them is woken for each slot.
+    #[cold]
+    fn share_room(&self) {
         if self.room.has_sleepers() && self.ring.len() <= self.ring.capacity() / 2 {
-            self.room.wake();
+            self.room.wake_sleepers();
+        }
+        if self.room.has_line() {
+            self.room.wake_next();
         }
     }
 
@@ -283,7 +314,8 @@ impl Queue {
     pub(crate) fn close(&self) {
         self.ring.close();
         self.unpark_worker();
-        self.room.wake();
+        self.room.wake_sleepers();
+        self.room.wake_line();
     }
 
     /// Events waiting, and those in the worker's hands.

@@ -42,8 +42,10 @@ impl Engine {
         if queued || self.tap.is_some() {
             envelope.head.emitted_at();
         }
-        if let Some(tap) = &self.tap {
-            self.push_tap(tap, &mut envelope, how.patience, place);
+        if let Some(tap) = &self.tap
+            && !self.push_tap(tap, &mut envelope, how.patience, place)
+        {
+            return Err(Box::new((Refused::NotYet, envelope.body)));
         }
         if !route.inline().is_empty() {
             self.emit_inline(topic, route, &mut envelope, how.waiter().map(|waiter| &**waiter), &mut receipt, place);
@@ -79,8 +81,12 @@ impl Engine {
                 Pushed::Dropped => receipt.dropped += 1,
                 Pushed::Refused(refusal) => {
                     let alone = self.tap.is_none() && route.entries().len() == entries.len();
-                    if alone {
-                        let why = if refusal.closed { Refused::Closed } else { Refused::Full(queue.name.to_string()) };
+                    let untouched = self.tap.is_none()
+                        && *receipt == Receipt { routed: true, ..Receipt::new(self.bus, receipt.seq) };
+                    if alone || (untouched && !refusal.closed && queue.puts_off(patience)) {
+                        // The copy for the lanes to come: a payload that comes back has one owner.
+                        drop(rest.take());
+                        let why = if refusal.closed { Refused::Closed } else { Refused::full(queue, patience) };
                         return Err(Box::new((why, refusal.envelope.body)));
                     }
                     queue.count_refused(&refusal.envelope, place);
@@ -123,7 +129,7 @@ impl Engine {
                 if let Some(queue) = self.queue(lane)
                     && !queue.wait_for_room(patience)
                 {
-                    return Err(Refused::Full(queue.name.to_string()));
+                    return Err(Refused::full(queue, patience));
                 }
             }
         }
@@ -132,10 +138,11 @@ impl Engine {
 
     fn tap_has_room(&self, patience: Patience, worker_of: Option<LaneId>) -> Result<(), Refused> {
         match &self.tap {
-            Some(tap) if !tap.wait_for_room(tap_patience(tap, patience, worker_of)) => {
-                Err(Refused::Full(tap.name.to_string()))
+            Some(tap) => {
+                let patience = tap_patience(tap, patience, worker_of);
+                if tap.wait_for_room(patience) { Ok(()) } else { Err(Refused::full(tap, patience)) }
             }
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 
@@ -156,13 +163,18 @@ impl Engine {
         Ok(head)
     }
 
-    fn push_tap(&self, tap: &Queue, envelope: &mut Envelope, patience: Patience, place: Place) {
+    /// Pushes a copy for the audit log; `false` if the emit is to be taken back and tried again.
+    fn push_tap(&self, tap: &Queue, envelope: &mut Envelope, patience: Patience, place: Place) -> bool {
         let patience = tap_patience(tap, patience, context::lane_of(self.bus));
         let mut copy = envelope.share();
         copy.expected = 1;
         if let Pushed::Refused(refusal) = tap.push(copy, patience, place) {
+            if !refusal.closed && tap.puts_off(patience) {
+                return false;
+            }
             tap.count_refused(&refusal.envelope, place);
         }
+        true
     }
 
     fn emit_inline(
