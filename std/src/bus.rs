@@ -202,7 +202,9 @@ impl Bus {
     /// either case. Polled on a worker's thread it waits for no lane, as `emit` there does.
     ///
     /// **Cancel safety.** Dropped before it is ready, it has emitted nothing, nothing is counted, and its place in line is
-    /// the next one's. There is no moment at which an event is half emitted: a poll that emits does so to the end.
+    /// the next one's; there is no moment at which an event is half emitted. With several lanes there is one case in which
+    /// it has emitted everything although it is not ready: when others took the last slot of a lane between its look and its
+    /// push, the event goes in there at the next free slot, whether the future is dropped or not.
     ///
     /// Inline handlers run on the thread that polls. If that thread is inside a handler then, the event is caused by the
     /// one that is handled there. Emits that one task awaits one after the other arrive in that order; between tasks those

@@ -42,6 +42,8 @@ pub struct EmitAsync<'a, P> {
     limit: Option<u64>,
     /// Its places in line, once it had to wait.
     turns: Option<Turns>,
+    /// What it ends with, once the event is emitted and a lane keeps it beside its ring.
+    emitted: Option<Receipt>,
 }
 
 /// The payload is moved out, and never pinned.
@@ -61,7 +63,7 @@ impl<'a, P: Payload> EmitAsync<'a, P> {
     }
 
     fn of(engine: &'a Arc<Engine>, target: Target<'a>, payload: P, extra: Option<Extra>) -> Self {
-        Self { engine, target, payload: Some(payload), extra, limit: None, turns: None }
+        Self { engine, target, payload: Some(payload), extra, limit: None, turns: None, emitted: None }
     }
 
     fn attempt(&mut self, payload: P, patience: Patience) -> Result<Receipt, EmitError<P>> {
@@ -90,6 +92,9 @@ impl<'a, P: Payload> EmitAsync<'a, P> {
     }
 
     fn poll_emit(&mut self, waker: &Waker) -> Poll<Result<Receipt, EmitError<P>>> {
+        if self.emitted.is_some() {
+            return self.poll_aside(waker).map(Ok);
+        }
         // On a bus with more than handlers an attempt does more before it comes to the lanes than a look costs.
         let looks_first = self.turns.is_some() || !self.engine.is_bare;
         let mut look = if looks_first { self.look(waker) } else { Look::Try };
@@ -104,6 +109,12 @@ impl<'a, P: Payload> EmitAsync<'a, P> {
                 Err(EmitError::Full { lane, payload }) if lane.is_empty() => self.payload = Some(payload),
                 done => {
                     self.turns = None;
+                    if let Ok(receipt) = &done
+                        && receipt.aside
+                    {
+                        self.emitted = Some(Receipt { aside: false, ..*receipt });
+                        return self.poll_aside(waker).map(Ok);
+                    }
                     return Poll::Ready(done);
                 }
             }
@@ -113,6 +124,18 @@ impl<'a, P: Payload> EmitAsync<'a, P> {
             waker.wake_by_ref();
         }
         Poll::Pending
+    }
+}
+
+impl<P> EmitAsync<'_, P> {
+    /// Waits until no lane keeps the event beside its ring, so that the task's next event cannot overtake it.
+    fn poll_aside(&mut self, waker: &Waker) -> Poll<Receipt> {
+        let Some(receipt) = self.emitted else { return Poll::Pending };
+        if self.engine.queues.iter().any(|queue| queue.room.is_aside(receipt.seq, waker)) {
+            return Poll::Pending;
+        }
+        self.emitted = None;
+        Poll::Ready(receipt)
     }
 }
 
@@ -126,8 +149,11 @@ impl<P: Payload> Future for EmitAsync<'_, P> {
 
 impl<P> fmt::Debug for EmitAsync<'_, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is_waiting = self.payload.is_some() && self.turns.is_some();
-        f.debug_struct("EmitAsync").field("is_waiting", &is_waiting).finish_non_exhaustive()
+        let (is_waiting, is_emitted) = (self.payload.is_some(), self.emitted.is_some());
+        f.debug_struct("EmitAsync")
+            .field("is_waiting", &is_waiting)
+            .field("is_emitted", &is_emitted)
+            .finish_non_exhaustive()
     }
 }
 

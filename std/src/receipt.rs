@@ -26,11 +26,13 @@ pub struct Receipt {
     pub(crate) refused: u16,
     pub(crate) dropped: u16,
     pub(crate) routed: bool,
+    /// Whether a lane that took it keeps it beside its full ring as yet.
+    pub(crate) aside: bool,
 }
 
 impl Receipt {
     pub(crate) const fn new(bus: u64, seq: u64) -> Self {
-        Self { bus, seq, handled: 0, failed: 0, admitted: 0, refused: 0, dropped: 0, routed: false }
+        Self { bus, seq, handled: 0, failed: 0, admitted: 0, refused: 0, dropped: 0, routed: false, aside: false }
     }
 
     /// The event's number on its bus.

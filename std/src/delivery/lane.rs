@@ -11,7 +11,7 @@ use nervebus_core::wait::{Wait, Waiter};
 use crate::delivery::count::{self, Outcomes, Striped};
 use crate::delivery::envelope::Envelope;
 use crate::delivery::failure::drop_quietly;
-use crate::delivery::room::Room;
+use crate::delivery::room::{Offered, Room};
 use crate::delivery::spill::Spill;
 use crate::platform::affinity::Pinning;
 use crate::platform::clock::{Clock, Waiting};
@@ -222,9 +222,40 @@ impl Queue {
 
     /// Lets the next in line have what room there is.
     pub(crate) fn offer_room(&self) {
-        if self.room.has_line() && self.ring.has_room() {
+        if self.room.has_line() && self.ring.has_room() && self.take_in().is_none() {
             self.room.wake_next();
         }
+    }
+
+    /// Takes an event on for which the ring has no room, though other lanes have taken it: it goes in at the next free slot.
+    #[cold]
+    pub(crate) fn set_aside(&self, envelope: Envelope, place: Place) {
+        self.routed.add(place, 0, envelope.expected.into());
+        self.room.set_aside(envelope);
+        // What was freed before it was seen there lets nobody in.
+        while self.ring.has_room() && self.take_in() == Some(false) {
+            // The slot's last value is being taken out.
+            threads::yield_now();
+        }
+    }
+
+    /// Puts the first event that was set aside into the ring, or beside a closed one, where the worker ends.
+    fn take_in(&self) -> Option<bool> {
+        self.room.take_in(|envelope| match self.ring.try_push(envelope) {
+            Ok(()) => {
+                self.bed.wake();
+                Offered::Taken
+            }
+            Err(PushError::Full(envelope)) => Offered::Full(envelope),
+            Err(PushError::Closed(envelope)) => self.step_aside(envelope),
+        })
+    }
+
+    /// Puts an event that was set aside among the bus's own; what finds no room there is lost, and counted.
+    fn step_aside(&self, envelope: Envelope) -> Offered {
+        let Err(envelope) = self.spill.push(envelope) else { return Offered::Taken };
+        self.count_dropped(&envelope);
+        Offered::Lost(*envelope)
     }
 
     fn wait(&self, wait: &Waiting<'_>) -> bool {
@@ -291,7 +322,7 @@ impl Queue {
         if self.room.has_sleepers() && self.ring.len() <= self.ring.capacity() / 2 {
             self.room.wake_sleepers();
         }
-        if self.room.has_line() {
+        if self.room.has_line() && self.take_in().is_none() {
             self.room.wake_next();
         }
     }
@@ -312,7 +343,10 @@ impl Queue {
 
     /// Lets nothing more in, and wakes everybody who waits for the ring.
     pub(crate) fn close(&self) {
+        // Before the ring is closed: the worker, which ends then, gets to it still.
+        while self.room.take_in(|envelope| self.step_aside(envelope)).is_some() {}
         self.ring.close();
+        while self.take_in() == Some(true) {}
         self.unpark_worker();
         self.room.wake_sleepers();
         self.room.wake_line();

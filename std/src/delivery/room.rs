@@ -1,11 +1,13 @@
 //! How emitters wait for room in a full lane: threads asleep, and futures in a line.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
+use crate::delivery::envelope::Envelope;
+use crate::delivery::failure::drop_quietly;
 use crate::delivery::waking;
 use crate::platform::clock::Waiting;
 use crate::platform::threads;
@@ -20,7 +22,7 @@ const REST: Duration = Duration::from_millis(1);
 /// What a sleeping thread adds to the count of those who wait.
 const THREAD: u64 = 1;
 
-/// What a future in the line adds to it.
+/// What a future in the line adds to it, and an event that was set aside.
 const FUTURE: u64 = 1 << 32;
 
 /// A place to wait for emitters that found a lane full.
@@ -31,6 +33,9 @@ const FUTURE: u64 = 1 << 32;
 /// Futures stand in a line, and each slot that a worker frees wakes the first of them, which has gone from the line then:
 /// it goes in, or stands in line again under its old number, or [offers](crate::delivery::lane::Queue::offer_room) the
 /// room to the next. So a wake-up is never lost, and no more are woken than can go on.
+///
+/// Events that other lanes had taken when this one turned out to be full are set aside here, and go in before all others.
+/// They were promised a place: nobody has to come for them.
 #[derive(Debug, Default)]
 pub(crate) struct Room {
     /// Threads in the low half, futures in the high one.
@@ -43,8 +48,28 @@ pub(crate) struct Room {
 #[derive(Debug, Default)]
 struct Line {
     wakers: BTreeMap<u64, Waker>,
+    /// What goes in at the next free slots. As many at most as threads have seen the same last slot.
+    aside: VecDeque<Aside>,
     /// How many numbers were ever given.
     numbers: u64,
+}
+
+/// An event that waits beside the ring, and the task that waits for that.
+#[derive(Debug)]
+struct Aside {
+    envelope: Envelope,
+    task: Option<Waker>,
+}
+
+/// What became of an event that was set aside.
+#[derive(Debug)]
+pub(crate) enum Offered {
+    /// The lane has it.
+    Taken,
+    /// There is no room for it.
+    Full(Envelope),
+    /// There is no lane for it any more; it has been counted.
+    Lost(Envelope),
 }
 
 impl Room {
@@ -137,6 +162,50 @@ impl Room {
             self.waiting.fetch_sub(FUTURE, Ordering::Relaxed);
         }
         waker
+    }
+
+    /// Sets an event aside. The caller looks for room once more, by a read-modify-write of the ring's head.
+    pub(crate) fn set_aside(&self, envelope: Envelope) {
+        let mut line = self.lock();
+        line.aside.push_back(Aside { envelope, task: None });
+        // Relaxed: as in `wait`.
+        self.waiting.fetch_add(FUTURE, Ordering::Relaxed);
+    }
+
+    /// Whether this event waits here; then the task is woken when it has gone in.
+    pub(crate) fn is_aside(&self, seq: u64, waker: &Waker) -> bool {
+        if !self.has_line() {
+            // Relaxed: the task's own emit counted the event in, or it was woken by whoever counted it out.
+            return false;
+        }
+        let waker = waker.clone();
+        let mut line = self.lock();
+        let Some(aside) = line.aside.iter_mut().find(|aside| aside.envelope.head.seq == seq) else { return false };
+        let old = aside.task.replace(waker);
+        drop(line);
+        drop(old);
+        true
+    }
+
+    /// Has the first event that was set aside put in by `push`. `None` if there is none, else whether it has gone.
+    #[cold]
+    pub(crate) fn take_in(&self, push: impl FnOnce(Envelope) -> Offered) -> Option<bool> {
+        let mut line = self.lock();
+        let Aside { envelope, task } = line.aside.pop_front()?;
+        // With the lock held: an event is here until it is in the ring.
+        let lost = match push(envelope) {
+            Offered::Full(envelope) => {
+                line.aside.push_front(Aside { envelope, task });
+                return Some(false);
+            }
+            Offered::Lost(envelope) => Some(envelope),
+            Offered::Taken => None,
+        };
+        self.waiting.fetch_sub(FUTURE, Ordering::Relaxed);
+        drop(line);
+        drop_quietly(lost);
+        task.into_iter().for_each(waking::wake);
+        Some(true)
     }
 
     /// Wakes all who stand in line: nothing is left to wait for.

@@ -89,6 +89,12 @@ impl Engine {
                         let why = if refusal.closed { Refused::Closed } else { Refused::full(queue, patience) };
                         return Err(Box::new((why, refusal.envelope.body)));
                     }
+                    if !refusal.closed && queue.puts_off(patience) {
+                        queue.set_aside(refusal.envelope, place);
+                        receipt.admitted += 1;
+                        receipt.aside = true;
+                        continue;
+                    }
                     queue.count_refused(&refusal.envelope, place);
                     drop_quietly(refusal);
                     receipt.refused += 1;
