@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::thread;
 
-use nervebus::{Bus, Event, Receipt};
+use nervebus::{Bus, Event, Receipt, WaitStrategy};
 
 use super::{GUARD, block_on, lane, poll};
 
@@ -48,8 +48,10 @@ fn ten_thousand_tasks_get_through_a_lane_of_sixteen_slots_each_in_its_order() {
 fn no_wake_up_is_lost_between_a_look_and_a_pop() {
     const EVENTS: u64 = if cfg!(miri) { 100 } else { 20_000 };
     for (threads, capacity) in [(1, 1), (1, 2), (3, 1), (3, 4)] {
-        let bus = Bus::builder().lane(lane("narrow", capacity)).build().unwrap();
-        bus.on("t").lane("narrow").handle(|_| ()).unwrap();
+        let bus = Bus::builder().lane(lane("narrow", capacity).wait(WaitStrategy::Spin)).build().unwrap();
+        // Each event takes a little longer than the one before, so that pops fall between any two steps of an emitter.
+        let handler = |event: &Event<'_>| (0..event.seq() % 512).for_each(|_| std::hint::spin_loop());
+        bus.on("t").lane("narrow").handle(handler).unwrap();
         thread::scope(|scope| {
             for _ in 0..threads {
                 scope.spawn(|| (0..EVENTS).for_each(|number| assert!(block_on(bus.emit_async("t", number)).is_ok())));
