@@ -15,9 +15,10 @@ use crate::delivery::handler::HandlerResult;
 use crate::delivery::lane::Patience;
 use crate::delivery::ledger::Ledger;
 use crate::delivery::report::Report;
-use crate::delivery::shutdown::ShutdownReport;
+use crate::delivery::shutdown::{ShutdownAsync, ShutdownReport};
 use crate::delivery::timing::Timing;
 use crate::emission::Emission;
+use crate::emit_async::{EmitAndWaitAsync, EmitAsync};
 use crate::error::{EmitError, SubscribeError};
 use crate::event::Event;
 use crate::observe::stats::{self, Stats};
@@ -198,6 +199,76 @@ impl Bus {
         self.event(topic, payload).emit_and_wait()
     }
 
+    /// Emits, and awaits room where [`emit`](Self::emit) would make the thread wait for it.
+    ///
+    /// The future works on every executor. Nothing happens before it is polled. While there is room, its first poll emits;
+    /// else it stands in line, and is woken at the first slot that is free when its turn comes. It ends as `emit` would:
+    /// with [`EmitError::Full`] when the time of [`Overflow::BlockFor`](crate::Overflow::BlockFor) has passed on the bus's
+    /// clock or the lane rejects, with [`EmitError::Closed`] as soon as the bus shuts down, and with what it was to emit in
+    /// either case. Polled on a worker's thread it waits for no lane, as `emit` there does.
+    ///
+    /// **Cancel safety.** Dropped before it is ready, it has emitted nothing, nothing is counted, and its place in line is
+    /// the next one's; there is no moment at which an event is half emitted. With several lanes there is one case in which
+    /// it has emitted everything although it is not ready: when others took the last slot of a lane between its look and its
+    /// push, the event goes in there at the next free slot, whether the future is dropped or not.
+    ///
+    /// Inline handlers run on the thread that polls. If that thread is inside a handler then, the event is caused by the
+    /// one that is handled there. Emits that one task awaits one after the other arrive in that order; between tasks those
+    /// who wait go first come, first served, but one that comes while there is room goes in.
+    ///
+    /// # Errors
+    ///
+    /// The future's output is that of [`emit`](Self::emit). A bus in which 65,536 waits have a moment to end at cannot note
+    /// one more: [`EmitError::Full`], at once, for lanes that wait for a time.
+    ///
+    /// # Cost
+    ///
+    /// While there is room that of `emit`, with no allocation of its own. To wait takes a few allocations, a lock of the lane
+    /// for each poll, and O(log n) steps among n futures that wait there; one of them is woken for each event that
+    /// the lane's worker takes. The worker pays one load while nobody waits.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use nervebus::{Bus, json};
+    ///
+    /// async fn log_in(bus: &Bus, name: &str) -> bool {
+    ///     bus.emit_async("user.login", json!({"username": name})).await.is_ok()
+    /// }
+    /// ```
+    pub fn emit_async<'a, P: Payload>(&'a self, topic: &'a str, payload: P) -> EmitAsync<'a, P> {
+        EmitAsync::new(self.engine(), topic, payload)
+    }
+
+    /// Emits and awaits the outcomes of all handlers, as [`emit_and_wait`](Self::emit_and_wait) waits for them.
+    ///
+    /// The builder's `wait_limit` counts from the first poll, on the bus's clock.
+    ///
+    /// **Cancel safety.** Dropped before the event got in, it has emitted nothing, as [`emit_async`](Self::emit_async);
+    /// dropped later, the event is delivered all the same, and only the outcomes are lost.
+    ///
+    /// # Errors
+    ///
+    /// The future's output is that of [`emit_and_wait`](Self::emit_and_wait).
+    ///
+    /// # Cost
+    ///
+    /// That of `emit_and_wait`, and a job of the bus's timer for the limit: some allocations and locks.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use nervebus::{Bus, json};
+    ///
+    /// async fn is_stored(bus: &Bus) -> bool {
+    ///     let report = bus.emit_and_wait_async("order.placed", json!({"id": 7})).await;
+    ///     report.is_ok_and(|report| report.all_handled())
+    /// }
+    /// ```
+    pub fn emit_and_wait_async<'a, P: Payload>(&'a self, topic: &'a str, payload: P) -> EmitAndWaitAsync<'a, P> {
+        self.event(topic, payload).emit_and_wait_async()
+    }
+
     /// Begins an event with more to say: source, correlation, identity, time.
     ///
     /// ```
@@ -275,6 +346,36 @@ impl Bus {
     /// bus, leaves the rest to a thread of its own and reports at once, for a handler cannot wait for itself.
     pub fn shutdown(&self, deadline: Duration) -> ShutdownReport {
         self.engine().shutdown(deadline)
+    }
+
+    /// Shuts the bus down, as [`shutdown`](Self::shutdown) does, without making the thread wait for it.
+    ///
+    /// It begins with this call, not with the first poll: when this returns, the bus is closed, and a thread of its own
+    /// drains it. Futures of [`emit_async`](Self::emit_async) that wait for room end with
+    /// [`EmitError::Closed`](crate::EmitError::Closed).
+    ///
+    /// **Cancel safety.** Dropping the future stops nothing; only the account is lost, and `shutdown` gives it again.
+    ///
+    /// Called from inside a handler it reports at once, as `shutdown` does. Called elsewhere and awaited by a handler of
+    /// this bus, it waits for that handler, until the deadline.
+    ///
+    /// # Cost
+    ///
+    /// A thread, for as long as the bus drains. Where none is to be had, nobody waits: the report says what is pending.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use nervebus::Bus;
+    /// use std::time::Duration;
+    ///
+    /// async fn end(bus: Bus) {
+    ///     let report = bus.shutdown_async(Duration::from_secs(5)).await;
+    ///     assert!(report.drained, "{report}");
+    /// }
+    /// ```
+    pub fn shutdown_async(&self, deadline: Duration) -> ShutdownAsync {
+        self.engine().shutdown_async(deadline)
     }
 }
 

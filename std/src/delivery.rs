@@ -31,5 +31,7 @@ pub(crate) mod spill;
 pub(crate) mod subscription;
 pub(crate) mod timer;
 pub(crate) mod timing;
+pub(crate) mod turns;
+pub(crate) mod waking;
 pub(crate) mod watch;
 pub(crate) mod worker;

@@ -12,6 +12,7 @@ use crate::delivery::envelope::Meta;
 use crate::delivery::key;
 use crate::delivery::lane::Patience;
 use crate::delivery::report::{Report, Waiter};
+use crate::emit_async::{EmitAndWaitAsync, EmitAsync};
 use crate::error::EmitError;
 use crate::payload::Payload;
 use crate::receipt::Receipt;
@@ -166,7 +167,31 @@ impl<'a, P: Payload> Emission<'a, P> {
         Ok(waiter.wait(&engine.clock, deadline, receipt))
     }
 
+    /// Emits it, and awaits room where [`emit`](Self::emit) would wait; see [`Bus::emit_async`].
+    ///
+    /// # Errors
+    ///
+    /// The future's output is that of [`emit`](Self::emit).
+    pub fn emit_async(self) -> EmitAsync<'a, P> {
+        let (bus, topic, payload, key, extra) = self.taken_apart(None);
+        EmitAsync::with(bus.engine(), topic, payload, key, extra)
+    }
+
+    /// Emits it and awaits its handlers; see [`Bus::emit_and_wait_async`].
+    ///
+    /// # Errors
+    ///
+    /// The future's output is that of [`emit_and_wait`](Self::emit_and_wait).
+    pub fn emit_and_wait_async(self) -> EmitAndWaitAsync<'a, P> {
+        EmitAndWaitAsync::new(self.emit_async())
+    }
+
     fn send(self, patience: Patience, waiter: Option<Arc<Waiter>>) -> Result<Receipt, EmitError<P>> {
+        let (bus, topic, payload, key, extra) = self.taken_apart(waiter);
+        bus.engine().emit(topic, payload, How { patience, key, extra: Some(&extra) })
+    }
+
+    fn taken_apart(self, waiter: Option<Arc<Waiter>>) -> (&'a Bus, &'a str, P, u64, Extra) {
         let Self { bus, topic, payload, meta, correlation, key, ttl, deadline, class } = self;
         let engine = bus.engine();
         let Meta { event_id, source, idempotency_key, timestamp } = &meta;
@@ -187,6 +212,6 @@ impl<'a, P: Payload> Emission<'a, P> {
         });
         let expires = ttl.map_or(0, |ttl| engine.clock.after(ttl));
         let extra = Extra { meta, lineage, expires, waiter, class, system: false };
-        engine.emit(topic, payload, How { patience, key, extra: Some(&extra) })
+        (bus, topic, payload, key, extra)
     }
 }

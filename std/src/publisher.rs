@@ -8,6 +8,7 @@ use crate::delivery::directory::{RouteCache, TopicState};
 use crate::delivery::emit::How;
 use crate::delivery::key;
 use crate::delivery::lane::Patience;
+use crate::emit_async::EmitAsync;
 use crate::error::EmitError;
 use crate::payload::Payload;
 use crate::receipt::Receipt;
@@ -91,6 +92,15 @@ impl Publisher {
     #[inline]
     pub fn try_emit<P: Payload>(&mut self, payload: P) -> Result<Receipt, EmitError<P>> {
         self.send(payload, How::with(Patience::Never))
+    }
+
+    /// Emits, and awaits room where [`emit`](Self::emit) would wait; see [`Bus::emit_async`].
+    ///
+    /// # Errors
+    ///
+    /// The future's output is that of [`emit`](Self::emit).
+    pub fn emit_async<P: Payload>(&mut self, payload: P) -> EmitAsync<'_, P> {
+        EmitAsync::on(self.bus.engine(), &self.topic, &mut self.route, payload)
     }
 
     #[inline]

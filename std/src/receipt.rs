@@ -25,6 +25,8 @@ pub struct Receipt {
     pub(crate) admitted: u16,
     pub(crate) refused: u16,
     pub(crate) dropped: u16,
+    /// Whether a lane that took it keeps it beside its full ring as yet.
+    pub(crate) aside: bool,
     pub(crate) fate: Fate,
 }
 
@@ -41,7 +43,8 @@ pub(crate) enum Fate {
 
 impl Receipt {
     pub(crate) const fn new(bus: u64, seq: u64) -> Self {
-        Self { bus, seq, handled: 0, failed: 0, admitted: 0, refused: 0, dropped: 0, fate: Fate::Unrouted }
+        let fate = Fate::Unrouted;
+        Self { bus, seq, handled: 0, failed: 0, admitted: 0, refused: 0, dropped: 0, aside: false, fate }
     }
 
     /// The event's number on its bus.

@@ -17,6 +17,7 @@ const SPINES: &[&[&str]] = &[
     &[
         "delivery/count",
         "delivery/failure",
+        "delivery/waking",
         "delivery/class",
         "delivery/shed",
         "delivery/retry",

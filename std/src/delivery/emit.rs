@@ -101,6 +101,8 @@ pub(crate) enum Refused {
     InvalidTopic(String),
     TooManyTopics(usize),
     Full(String),
+    /// Full, and tried again later.
+    NotYet,
     TooDeep(u32),
     LoopDetected(u32),
     RateLimited(Box<Limited>, Duration),
@@ -117,12 +119,26 @@ impl From<TooManyTopics> for Refused {
 }
 
 impl Refused {
+    /// What a full lane says to this patience.
+    #[cold]
+    pub(super) fn full(queue: &Queue, patience: Patience) -> Self {
+        if queue.puts_off(patience) { Self::NotYet } else { Self::Full(queue.name.to_string()) }
+    }
+
+    /// How an emit that ends with this leaves the gate.
+    #[cold]
+    fn exit(&self) -> Exit {
+        if matches!(self, Self::NotYet) { Exit::Retracted } else { Exit::Refused }
+    }
+
     #[cold]
     fn with<P>(self, payload: P) -> EmitError<P> {
         match self {
             Self::InvalidTopic(rule) => EmitError::InvalidTopic { rule, payload },
             Self::TooManyTopics(limit) => EmitError::TooManyTopics { limit, payload },
             Self::Full(lane) => EmitError::Full { lane, payload },
+            // An empty name, which no lane has, tells it apart; nobody but `EmitAsync` sees it.
+            Self::NotYet => EmitError::Full { lane: String::new(), payload },
             Self::TooDeep(limit) => EmitError::TooDeep { limit, payload },
             Self::LoopDetected(limit) => EmitError::LoopDetected { limit, payload },
             Self::RateLimited(limited, retry_after) => EmitError::RateLimited { limited, retry_after, payload },
@@ -223,7 +239,7 @@ impl Engine {
                 Ok(receipt)
             }
             Err(returned) => {
-                leave(pass, place, Exit::Refused);
+                leave(pass, place, returned.0.exit());
                 self.give_back(*returned)
             }
         }
@@ -246,7 +262,7 @@ impl Engine {
             Detour::Refused(refused) => Err(Box::new((refused, Body::new(payload)))),
             Detour::Far => self.emit_far(pass.number(), place, topic, route, Body::new(payload), how),
         };
-        leave(pass, place, emitted.as_ref().map_or(Exit::Refused, |(exit, _)| *exit));
+        leave(pass, place, emitted.as_ref().map_or_else(|returned| returned.0.exit(), |(exit, _)| *exit));
         emitted.map(|(_, receipt)| receipt).or_else(|returned| self.give_back(*returned))
     }
 
@@ -339,12 +355,13 @@ impl Engine {
             envelope
         };
         receipt.fate = Fate::Routed;
-        match queue.push_with(expected, make, patience_here(how.patience), place) {
+        let patience = patience_here(how.patience);
+        match queue.push_with(expected, make, patience, place) {
             Pushed::Admitted => receipt.admitted = 1,
             Pushed::Dropped => receipt.dropped = 1,
             Pushed::Refused(refusal) => {
-                leave(pass, place, Exit::Refused);
-                let why = if refusal.closed { Refused::Closed } else { Refused::Full(queue.name.to_string()) };
+                let why = if refusal.closed { Refused::Closed } else { Refused::full(queue, patience) };
+                leave(pass, place, why.exit());
                 return self.give_back((why, refusal.envelope.body));
             }
         }

@@ -72,6 +72,8 @@ pub(crate) enum Exit {
     System,
     /// Seen before: delivered to nobody.
     Duplicate,
+    /// Taken back before anybody saw the event, to be tried again: counted nowhere.
+    Retracted,
     /// Also that of an emit that a panic of the bus's own cut short.
     Refused,
 }

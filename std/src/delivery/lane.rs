@@ -12,7 +12,7 @@ use crate::delivery::again::Again;
 use crate::delivery::count::{self, Outcomes, Striped};
 use crate::delivery::envelope::Envelope;
 use crate::delivery::failure::drop_quietly;
-use crate::delivery::room::Room;
+use crate::delivery::room::{Offered, Room};
 use crate::delivery::shed::Shedder;
 use crate::delivery::spill::Spill;
 use crate::delivery::watch::Watch;
@@ -32,6 +32,9 @@ pub(crate) enum Patience {
     Until(u64),
     /// Never: `try_emit`, handlers, and the bus itself.
     Never,
+    /// Not in this call: where the lane's policy is to wait, the emit is taken back as if it had never been, and tried
+    /// again when there is room.
+    Later,
 }
 
 impl Patience {
@@ -42,6 +45,7 @@ impl Patience {
             Self::Policy => Self::Until(moment),
             Self::Until(earlier) => Self::Until(earlier.min(moment)),
             Self::Never => Self::Never,
+            Self::Later => Self::Later,
         }
     }
 }
@@ -166,7 +170,7 @@ impl Queue {
                 Pushed::Dropped
             }
             (Overflow::DropOldest, _) => self.push_over(envelope),
-            (Overflow::Reject, _) | (_, Patience::Never) => self.refuse(envelope, false),
+            (Overflow::Reject, _) | (_, Patience::Never | Patience::Later) => self.refuse(envelope, false),
             // Nobody waits for a lane that nobody serves.
             _ if self.watch.is_unserved() => self.refuse(envelope, false),
             (Overflow::Block | Overflow::BlockFor(_), _) => {
@@ -222,7 +226,7 @@ impl Queue {
         }
         let deadline = match (self.overflow, patience) {
             (Overflow::DropNewest | Overflow::DropOldest, _) => return true,
-            (Overflow::Reject, _) | (_, Patience::Never) => return false,
+            (Overflow::Reject, _) | (_, Patience::Never | Patience::Later) => return false,
             _ if self.watch.is_unserved() => return false,
             (Overflow::Block | Overflow::BlockFor(_), _) => self.deadline(patience),
         };
@@ -240,7 +244,7 @@ impl Queue {
     }
 
     /// Until when an emitter may wait; `None` for as long as it takes.
-    fn deadline(&self, patience: Patience) -> Option<u64> {
+    pub(crate) fn deadline(&self, patience: Patience) -> Option<u64> {
         let own = match self.overflow {
             Overflow::BlockFor(wait) => Some(self.clock.after(wait)),
             _ => None,
@@ -249,6 +253,54 @@ impl Queue {
             Patience::Until(moment) => Some(own.map_or(moment, |own| own.min(moment))),
             _ => own,
         }
+    }
+
+    /// Whether an emitter waits for room here.
+    pub(crate) fn makes_wait(&self) -> bool {
+        matches!(self.overflow, Overflow::Block | Overflow::BlockFor(_)) && !self.watch.is_unserved()
+    }
+
+    /// Whether an emit of this patience that finds no room here is taken back.
+    pub(crate) fn puts_off(&self, patience: Patience) -> bool {
+        patience == Patience::Later && self.makes_wait()
+    }
+
+    /// Lets the next in line have what room there is.
+    pub(crate) fn offer_room(&self) {
+        if self.room.has_line() && self.ring.has_room() && self.take_in().is_none() {
+            self.room.wake_next();
+        }
+    }
+
+    /// Takes an event on for which the ring has no room, though other lanes have taken it: it goes in at the next free slot.
+    #[cold]
+    pub(crate) fn set_aside(&self, envelope: Envelope, place: Place) {
+        self.routed.add(place, 0, envelope.expected.into());
+        self.room.set_aside(envelope);
+        // What was freed before it was seen there lets nobody in.
+        while self.ring.has_room() && self.take_in() == Some(false) {
+            // The slot's last value is being taken out.
+            threads::yield_now();
+        }
+    }
+
+    /// Puts the first event that was set aside into the ring, or beside a closed one, where the worker ends.
+    fn take_in(&self) -> Option<bool> {
+        self.room.take_in(|envelope| match self.ring.try_push(envelope) {
+            Ok(()) => {
+                self.bed.wake();
+                Offered::Taken
+            }
+            Err(PushError::Full(envelope)) => Offered::Full(envelope),
+            Err(PushError::Closed(envelope)) => self.step_aside(envelope),
+        })
+    }
+
+    /// Puts an event that was set aside among the bus's own; what finds no room there is lost, and counted.
+    fn step_aside(&self, envelope: Envelope) -> Offered {
+        let Err(envelope) = self.spill.push(envelope) else { return Offered::Taken };
+        self.count_dropped(&envelope);
+        Offered::Lost(*envelope)
     }
 
     fn wait(&self, wait: &Waiting<'_>) -> bool {
@@ -300,12 +352,23 @@ impl Queue {
         self.bed.how().wake();
     }
 
-    /// Called by the worker after each pop: wakes waiting emitters once half the ring is free, so that they do not wake
-    /// up for one slot each. Until then they look by themselves now and then.
+    /// Called by the worker after each pop.
     #[inline]
     pub(crate) fn after_pop(&self) {
+        if self.room.is_wanted() {
+            self.share_room();
+        }
+    }
+
+    /// Wakes threads that wait once half the ring is free, so that they do not wake up for one slot each; until then they
+    /// look by themselves now and then. Futures cannot: one of them is woken for each slot.
+    #[cold]
+    fn share_room(&self) {
         if self.room.has_sleepers() && self.ring.len() <= self.ring.capacity() / 2 {
-            self.room.wake();
+            self.room.wake_sleepers();
+        }
+        if self.room.has_line() && self.take_in().is_none() {
+            self.room.wake_next();
         }
     }
 
@@ -325,9 +388,13 @@ impl Queue {
 
     /// Lets nothing more in, and wakes everybody who waits for the ring.
     pub(crate) fn close(&self) {
+        // Before the ring is closed: the worker, which ends then, gets to it still.
+        while self.room.take_in(|envelope| self.step_aside(envelope)).is_some() {}
         self.ring.close();
+        while self.take_in() == Some(true) {}
         self.unpark_worker();
-        self.room.wake();
+        self.room.wake_sleepers();
+        self.room.wake_line();
     }
 
     /// Events waiting, and those in the worker's hands.

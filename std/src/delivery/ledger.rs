@@ -251,9 +251,9 @@ impl Engine {
 
     /// Calls of `emit` in all its forms so far.
     pub(crate) fn emitted(&self) -> u64 {
-        // The bus's own first: each of them is among the comers that are read after it.
-        let system = self.gate.left(Exit::System as usize);
-        (self.gate.entered() + self.gate.turned_away()).saturating_sub(system)
+        // The bus's own and what was taken back first: each of them is among the comers that are read after it.
+        let others = self.gate.left(Exit::System as usize) + self.gate.left(Exit::Retracted as usize);
+        (self.gate.entered() + self.gate.turned_away()).saturating_sub(others)
     }
 
     fn read_books(&self) -> Ledger {

@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use nervebus_core::SubscriptionId;
 
 use crate::delivery::failure::HandlerError;
+use crate::delivery::waking::WakerSlot;
 use crate::platform::clock::Clock;
 use crate::receipt::Receipt;
 
@@ -60,6 +62,8 @@ impl fmt::Display for Report {
 pub(crate) struct Waiter {
     state: Mutex<State>,
     changed: Condvar,
+    /// The task that waits, if it is no thread.
+    task: WakerSlot,
 }
 
 #[derive(Debug, Default)]
@@ -95,8 +99,36 @@ impl Waiter {
         while state.open > 0 && !wait.is_over() {
             state = wait.sleep(&self.changed, state, Duration::MAX);
         }
-        let (not_delivered, unfinished) = (state.not_delivered, state.open);
-        Report { receipt, outcomes: std::mem::take(&mut state.outcomes), not_delivered, unfinished }
+        state.report(receipt)
+    }
+
+    /// What has come together, if that is all or `is_over`; else has the task woken when it is.
+    pub(crate) fn poll(&self, waker: &Waker, is_over: bool, receipt: Receipt) -> Poll<Report> {
+        // The waker first: the ticket that reports after the look below finds it.
+        self.task.set(waker);
+        let mut state = self.lock();
+        if state.open > 0 && !is_over { Poll::Pending } else { Poll::Ready(state.report(receipt)) }
+    }
+
+    /// Says that `expected` deliveries have an outcome, or will have none.
+    fn close(&self, expected: usize, outcomes: Vec<Outcome>) {
+        let mut state = self.lock();
+        state.open = state.open.saturating_sub(expected);
+        state.not_delivered += expected.saturating_sub(outcomes.len());
+        state.outcomes.extend(outcomes);
+        let is_all = state.open == 0;
+        drop(state);
+        self.changed.notify_all();
+        if is_all {
+            self.task.wake();
+        }
+    }
+}
+
+impl State {
+    fn report(&mut self, receipt: Receipt) -> Report {
+        let (not_delivered, unfinished) = (self.not_delivered, self.open);
+        Report { receipt, outcomes: std::mem::take(&mut self.outcomes), not_delivered, unfinished }
     }
 }
 
@@ -120,24 +152,14 @@ impl Ticket {
     }
 
     pub(crate) fn report(mut self, outcomes: Vec<Outcome>) {
-        let expected = std::mem::take(&mut self.expected);
-        let mut state = self.waiter.lock();
-        state.open = state.open.saturating_sub(expected);
-        state.not_delivered += expected.saturating_sub(outcomes.len());
-        state.outcomes.extend(outcomes);
-        drop(state);
-        self.waiter.changed.notify_all();
+        self.waiter.close(std::mem::take(&mut self.expected), outcomes);
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
         if self.expected > 0 {
-            let mut state = self.waiter.lock();
-            state.open = state.open.saturating_sub(self.expected);
-            state.not_delivered += self.expected;
-            drop(state);
-            self.waiter.changed.notify_all();
+            self.waiter.close(self.expected, Vec::new());
         }
     }
 }

@@ -1,8 +1,11 @@
 //! Shutting down: nothing more in, everything inside out, and an account of what was left.
 
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use nervebus_core::Reason;
@@ -15,6 +18,7 @@ use crate::delivery::engine::Engine;
 use crate::delivery::failure::drop_quietly;
 use crate::delivery::lane::Queue;
 use crate::delivery::ledger::Ledger;
+use crate::delivery::waking::Promise;
 use crate::delivery::watch::{Deferred, Work};
 use crate::event::OwnedEvent;
 use crate::platform::threads::{self, poll_until};
@@ -83,11 +87,30 @@ impl fmt::Display for ShutdownReport {
     }
 }
 
+/// The account of a shutdown that goes on by itself; see [`Bus::shutdown_async`](crate::Bus::shutdown_async).
+///
+/// It works on every executor. Dropping it stops nothing.
+#[derive(Debug)]
+#[must_use = "the shutdown goes on without it, but only this says how it ended"]
+pub struct ShutdownAsync {
+    report: Arc<Promise<ShutdownReport>>,
+}
+
+impl Future for ShutdownAsync {
+    type Output = ShutdownReport;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<ShutdownReport> {
+        self.report.poll(context.waker())
+    }
+}
+
 impl Engine {
     /// Lets no more events and subscriptions in. Harmless when repeated.
     pub(crate) fn close(&self) {
         self.directory.close();
         self.gate.close();
+        // Futures wait before the gate; they hear now that there is nothing to wait for.
+        self.queues.iter().chain(&self.tap).for_each(|queue| queue.room.wake_line());
     }
 
     /// Shuts down by the deadline. Inside a handler it leaves that to a thread of its own, because a handler cannot wait
@@ -99,12 +122,33 @@ impl Engine {
         } else if !self.draining.swap(true, Ordering::Relaxed) {
             let engine = Arc::clone(self);
             if threads::spawn("nervebus-shutdown".into(), move || engine.drain(deadline)).is_err() {
-                // Without a thread, nobody waits; the workers still drain what they have, and end.
-                self.queues.iter().chain(&self.tap).for_each(|queue| queue.close());
-                self.timer.close().into_iter().for_each(drop_quietly);
+                self.close_lanes();
             }
         }
         self.shutdown_report()
+    }
+
+    /// Shuts down by the deadline on a thread of its own.
+    pub(crate) fn shutdown_async(self: &Arc<Self>, deadline: Duration) -> ShutdownAsync {
+        self.close();
+        let report = Arc::new(Promise::new());
+        if context::is_inside(self.bus) {
+            // Leaves it to a thread, and reports at once: whoever awaits this here must not wait for itself.
+            report.keep(self.shutdown(deadline));
+            return ShutdownAsync { report };
+        }
+        let (engine, promise) = (Arc::clone(self), Arc::clone(&report));
+        if threads::spawn("nervebus-shutdown".into(), move || promise.keep(engine.shutdown(deadline))).is_err() {
+            self.close_lanes();
+            report.keep(self.shutdown_report());
+        }
+        ShutdownAsync { report }
+    }
+
+    /// Where there is no thread to be had, nobody waits; the workers still drain what they have, and end.
+    fn close_lanes(&self) {
+        self.queues.iter().chain(&self.tap).for_each(|queue| queue.close());
+        self.timer.close().into_iter().for_each(drop_quietly);
     }
 
     fn drain(&self, deadline: Duration) {

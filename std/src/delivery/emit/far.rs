@@ -74,8 +74,10 @@ impl Engine {
         if queued || self.tap.is_some() {
             envelope.head.emitted_at();
         }
-        if let Some(tap) = &self.tap {
-            self.push_tap(tap, &mut envelope, how.patience, place);
+        if let Some(tap) = &self.tap
+            && !self.push_tap(tap, &mut envelope, how.patience, place)
+        {
+            return Err(Box::new((Refused::NotYet, envelope.body)));
         }
         if !route.inline().is_empty() {
             self.emit_inline(topic, route, &mut envelope, how.waiter().map(|waiter| &**waiter), &mut receipt, place);
@@ -112,9 +114,19 @@ impl Engine {
                 Pushed::Dropped => receipt.dropped += 1,
                 Pushed::Refused(refusal) => {
                     let alone = self.tap.is_none() && route.entries().len() == entries.len();
-                    if alone {
-                        let why = if refusal.closed { Refused::Closed } else { Refused::Full(queue.name.to_string()) };
+                    let untouched = self.tap.is_none()
+                        && *receipt == Receipt { fate: Fate::Routed, ..Receipt::new(self.bus, receipt.seq) };
+                    if alone || (untouched && !refusal.closed && queue.puts_off(patience)) {
+                        // The copy for the lanes to come: a payload that comes back has one owner.
+                        drop(rest.take());
+                        let why = if refusal.closed { Refused::Closed } else { Refused::full(queue, patience) };
                         return Err(Box::new((why, refusal.envelope.body)));
+                    }
+                    if !refusal.closed && queue.puts_off(patience) {
+                        queue.set_aside(refusal.envelope, place);
+                        receipt.admitted += 1;
+                        receipt.aside = true;
+                        continue;
                     }
                     queue.count_refused(&refusal.envelope, place);
                     drop_quietly(refusal);
@@ -180,7 +192,7 @@ impl Engine {
                     && (queue.shedder.is_none() || how.class() == Class::Critical)
                     && !queue.wait_for_room(patience)
                 {
-                    return Err(Refused::Full(queue.name.to_string()));
+                    return Err(Refused::full(queue, patience));
                 }
             }
         }
@@ -189,10 +201,11 @@ impl Engine {
 
     fn tap_has_room(&self, patience: Patience, worker_of: Option<LaneId>) -> Result<(), Refused> {
         match &self.tap {
-            Some(tap) if !tap.wait_for_room(tap_patience(tap, patience, worker_of)) => {
-                Err(Refused::Full(tap.name.to_string()))
+            Some(tap) => {
+                let patience = tap_patience(tap, patience, worker_of);
+                if tap.wait_for_room(patience) { Ok(()) } else { Err(Refused::full(tap, patience)) }
             }
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 
@@ -237,13 +250,18 @@ impl Engine {
         if self.clock.now() >= expires { Err(Refused::Expired) } else { Ok(()) }
     }
 
-    fn push_tap(&self, tap: &Queue, envelope: &mut Envelope, patience: Patience, place: Place) {
+    /// Pushes a copy for the audit log; `false` if the emit is to be taken back and tried again.
+    fn push_tap(&self, tap: &Queue, envelope: &mut Envelope, patience: Patience, place: Place) -> bool {
         let patience = tap_patience(tap, patience, context::lane_of(self.bus));
         let mut copy = envelope.share();
         copy.expected = 1;
         if let Pushed::Refused(refusal) = tap.push(copy, patience, place) {
+            if !refusal.closed && tap.puts_off(patience) {
+                return false;
+            }
             tap.count_refused(&refusal.envelope, place);
         }
+        true
     }
 
     fn emit_inline(

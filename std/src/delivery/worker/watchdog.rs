@@ -75,7 +75,8 @@ fn replace(engine: &Arc<Engine>, queue: &Arc<Queue>) {
         };
         clear_up(engine, queue);
         queue.watch.set_unserved(true);
-        queue.room.wake();
+        queue.room.wake_sleepers();
+        queue.room.wake_line();
         let episode = !std::mem::replace(&mut queue.watch.lock().unhealthy, true);
         if episode {
             say_unhealthy(engine, queue, &why);
