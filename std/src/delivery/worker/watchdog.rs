@@ -42,7 +42,7 @@ pub(super) fn plan(engine: &Arc<Engine>, queue: &Arc<Queue>) {
         state.look = engine.timer.schedule_always(at, Box::new(move |engine| look(engine, &queue))).ok();
     }
     drop(state);
-    let _ = before;
+    drop_quietly(before);
 }
 
 fn look(engine: &Arc<Engine>, queue: &Arc<Queue>) {
