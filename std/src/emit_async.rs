@@ -12,6 +12,7 @@ use std::task::{Context, Poll, Waker};
 use crate::delivery::directory::{RouteCache, TopicState};
 use crate::delivery::emit::{Extra, How};
 use crate::delivery::engine::Engine;
+use crate::delivery::key;
 use crate::delivery::lane::Patience;
 use crate::delivery::report::{Report, Waiter};
 use crate::delivery::turns::{Alarm, Look, Turns};
@@ -81,14 +82,18 @@ impl<'a, P: Payload> EmitAsync<'a, P> {
 
     /// Looks for room where the event goes, and stands in line where there is none.
     fn look(&mut self, waker: &Waker) -> Look {
+        if self.key == 0 {
+            // An event without a key goes to the workers of a lane in turn. One that waits has to wait for one of them.
+            self.key = key::any();
+        }
         let turns = self.turns.get_or_insert_with(|| Turns::new(self.engine));
         match &mut self.target {
             Target::Name(name) => {
                 let topic = self.engine.directory.get(name);
                 let route = topic.map(|topic| topic.table.load());
-                turns.look(route.as_deref(), self.limit, waker)
+                turns.look(route.as_deref(), self.key, self.limit, waker)
             }
-            Target::Topic { route, .. } => turns.look(Some(route.load()), self.limit, waker),
+            Target::Topic { route, .. } => turns.look(Some(route.load()), self.key, self.limit, waker),
         }
     }
 

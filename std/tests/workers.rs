@@ -146,3 +146,33 @@ fn the_number_of_workers_has_a_range() {
         assert_eq!(error.to_string(), format!(r#"lane "many".workers is {workers}, outside its range 1..=64"#));
     }
 }
+
+#[test]
+fn an_emit_that_is_awaited_waits_for_the_worker_of_its_key() {
+    let bus = bus(2, 2);
+    let (release, gate): (Sender<()>, Receiver<()>) = mpsc::channel();
+    let (began, begun) = mpsc::channel();
+    let gate = Mutex::new(gate);
+    bus.on("held")
+        .lane("many")
+        .handle(move |_| {
+            began.send(()).unwrap();
+            let _ = gate.lock().unwrap().recv();
+        })
+        .unwrap();
+    (0..2).for_each(|_| _ = bus.emit("held", ()).unwrap());
+    (0..2).for_each(|_| begun.recv_timeout(GRACE).unwrap());
+    while bus.try_emit("held", ()).is_ok() {}
+    // Both rings are full, for every key.
+    let waker = std::task::Waker::noop();
+    let mut context = std::task::Context::from_waker(waker);
+    let mut futures: Vec<_> = (0..8_u64).map(|key| Box::pin(bus.event("held", ()).key(key).emit_async())).collect();
+    assert!(futures.iter_mut().all(|future| future.as_mut().poll(&mut context).is_pending()));
+    drop(release);
+    while !futures.is_empty() {
+        futures.retain_mut(|future| future.as_mut().poll(&mut context).is_pending());
+        thread::yield_now();
+    }
+    let report = bus.shutdown(GRACE);
+    assert!(report.drained && report.ledger.balanced(), "{report}");
+}

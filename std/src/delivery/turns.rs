@@ -48,12 +48,13 @@ impl Turns {
     }
 
     /// Looks for room in all lanes of the route and in the audit log's, and stands in line where there is none.
-    /// `limit` is until when the future waits, if that is sooner than the lanes say.
-    pub(crate) fn look(&mut self, route: Option<&TopicRoute>, limit: Option<u64>, waker: &Waker) -> Look {
+    /// `key` chooses among the rings of each lane; `limit` is until when the future waits, if that is sooner than the lanes
+    /// say.
+    pub(crate) fn look(&mut self, route: Option<&TopicRoute>, key: u64, limit: Option<u64>, waker: &Waker) -> Look {
         self.step_out();
         let engine = Arc::clone(&self.engine);
         let (mut blocked, mut end) = (false, limit);
-        for queue in lanes(&engine, route) {
+        for queue in lanes(&engine, route, key) {
             if let Some(deadline) = self.line_up(queue, waker) {
                 blocked = true;
                 end = [end, deadline].into_iter().flatten().min();
@@ -126,11 +127,11 @@ impl Drop for Turns {
 }
 
 /// The queues that a future on this thread may wait for: none that the thread itself works for, and no lane on a worker's.
-fn lanes<'a>(engine: &'a Engine, route: Option<&'a TopicRoute>) -> impl Iterator<Item = &'a Arc<Queue>> {
+fn lanes<'a>(engine: &'a Engine, route: Option<&'a TopicRoute>, key: u64) -> impl Iterator<Item = &'a Arc<Queue>> {
     let (is_worker, own) = (context::is_worker(), context::lane_of(engine.bus));
     let lanes = route.filter(|_| !is_worker).into_iter().flat_map(|route| route.lanes());
     let tap = engine.tap.iter().filter(move |tap| own != Some(tap.id));
-    lanes.filter_map(|(lane, _)| engine.queue(lane)).chain(tap).filter(|queue| queue.makes_wait())
+    lanes.filter_map(move |(lane, _)| engine.queues.pick(lane, key)).chain(tap).filter(|queue| queue.makes_wait())
 }
 
 /// Wakes a task at a moment of the bus's clock.
