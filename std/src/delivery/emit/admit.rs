@@ -175,3 +175,6 @@ impl Engine {
 fn rate_limited(limited: Limited, nanos: u64) -> Refused {
     Refused::RateLimited(Box::new(limited), Duration::from_nanos(nanos))
 }
+
+#[cfg(test)]
+mod tests;
