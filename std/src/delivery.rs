@@ -1,5 +1,6 @@
 //! The way of an event from the emitter to its handlers, and the account of it.
 
+pub(crate) mod async_handler;
 pub(crate) mod class;
 pub(crate) mod count;
 pub(crate) mod dead_letters;
@@ -14,6 +15,7 @@ pub(crate) mod histogram;
 pub(crate) mod idle;
 pub(crate) mod lane;
 pub(crate) mod ledger;
+pub(crate) mod reply;
 pub(crate) mod report;
 pub(crate) mod retry;
 pub(crate) mod room;

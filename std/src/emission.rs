@@ -76,7 +76,7 @@ impl<'a, P: Payload> Emission<'a, P> {
 
     fn send(self, patience: Patience, waiter: Option<Arc<Waiter>>) -> Result<Receipt, EmitError<P>> {
         let Self { bus, topic, payload, meta, correlation } = self;
-        let Meta { event_id, source, timestamp } = &meta;
+        let Meta { event_id, source, timestamp, .. } = &meta;
         let given = event_id.is_some() || source.is_some() || timestamp.is_some();
         let meta = given.then(|| Arc::new(meta));
         let lineage = correlation.map(|correlation| {

@@ -46,7 +46,10 @@ mod range;
 mod receipt;
 mod records;
 mod registry;
+mod request;
+mod stream;
 mod subscribe;
+mod wait_for;
 
 /// The README's program is a test.
 #[cfg(doctest)]
@@ -77,7 +80,7 @@ pub use crate::delivery::shed::Shed;
 pub use crate::delivery::shutdown::{LaneReport, ShutdownReport};
 pub use crate::delivery::timing::Timing;
 pub use crate::emission::Emission;
-pub use crate::error::{BuildError, EmitError, SubscribeError};
+pub use crate::error::{BuildError, EmitError, RecvError, RequestError, SubscribeError, WaitError};
 pub use crate::event::{Event, OwnedEvent};
 pub use crate::event_id::EventId;
 pub use crate::observe::stats::{DeadLetterStats, LaneStats, Stats, SubscriptionStats};
@@ -89,4 +92,7 @@ pub use crate::records::audit::{AuditLog, AuditStats};
 pub use crate::records::dead_letter_log::DeadLetterLog;
 pub use crate::records::line::{LineError, Record};
 pub use crate::registry::{BusRegistry, RegistryError};
+pub use crate::request::Request;
+pub use crate::stream::EventStream;
 pub use crate::subscribe::Subscribe;
+pub use crate::wait_for::WaitFor;

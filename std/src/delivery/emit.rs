@@ -14,7 +14,7 @@ use nervebus_core::gate::Pass;
 
 use crate::context::{self, Lineage};
 use crate::delivery::count;
-use crate::delivery::deliver::{Trouble, deliver};
+use crate::delivery::deliver::{Delivered, Trouble, deliver};
 use crate::delivery::directory::{TooManyTopics, TopicRoute, TopicState};
 use crate::delivery::engine::{Engine, Exit, InlineAccount as Inline};
 use crate::delivery::envelope::{Envelope, Head, Kept, Meta};
@@ -214,23 +214,50 @@ impl Engine {
         let cargo = Cargo::new(payload);
         self.inline.add(place, Inline::ROUTED, entries.len());
         let delivered = deliver(entries, &Event { head: &head, content: &cargo, topic: &topic.name, bus: self.bus });
-        self.inline.add(place, Inline::HANDLED, delivered.handled);
         receipt.routed = true;
-        receipt.handled = narrow(delivered.handled);
-        match delivered.trouble {
-            None => drop_quietly(cargo),
-            Some(trouble) => {
-                receipt.failed = narrow(trouble.failures.len());
-                self.bury_inline(place, head, Body::of(cargo), &topic.name, *trouble);
-            }
+        if delivered.trouble.is_none() {
+            self.inline.add(place, Inline::HANDLED, delivered.handled);
+            receipt.handled = narrow(delivered.handled);
+            drop_quietly(cargo);
+        } else {
+            self.settle_here(place, topic, route, head, Body::of(cargo), delivered, &mut receipt);
         }
         leave(pass, place, Exit::Routed);
         Ok(receipt)
     }
 
+    /// The rest of an emit to inline handlers that did not all succeed, or of which one needs the event for longer.
+    #[cold]
+    #[allow(clippy::too_many_arguments, reason = "what an emit has in hand")]
+    fn settle_here(
+        &self,
+        place: Place,
+        topic: &TopicState,
+        route: &TopicRoute,
+        head: Head,
+        mut body: Body,
+        mut delivered: Delivered,
+        receipt: &mut Receipt,
+    ) {
+        if delivered.is_unfinished() {
+            body.share();
+            let event = Event { head: &head, content: body.content(), topic: &topic.name, bus: self.bus };
+            delivered.go_on(route.inline(), &event, |_, _| ());
+        }
+        self.inline.add(place, Inline::HANDLED, delivered.handled);
+        receipt.handled = narrow(delivered.handled);
+        match delivered.trouble {
+            None => drop_quietly(body),
+            Some(trouble) => {
+                receipt.failed = narrow(trouble.failures.len());
+                self.bury_inline(place, head, body, &topic.name, *trouble);
+            }
+        }
+    }
+
     #[cold]
     pub(super) fn bury_inline(&self, place: Place, head: Head, body: Body, topic: &str, trouble: Trouble) {
-        let Trouble { cancelled, failures } = trouble;
+        let Trouble { cancelled, failures, .. } = trouble;
         self.inline.add(place, Inline::CANCELLED, cancelled);
         self.inline.add(place, Inline::FAILED, failures.len());
         if failures.is_empty() {

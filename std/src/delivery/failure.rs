@@ -4,6 +4,7 @@ use std::any::Any;
 use std::error::Error;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 /// How a handler failed.
 #[derive(Debug)]
@@ -13,14 +14,20 @@ pub enum HandlerError {
     Error(Box<dyn Error + Send + Sync>),
     /// It panicked, with this message. The panic went no further.
     Panic(String),
+    /// It did not end in time. The future of an async handler was dropped then.
+    Timeout {
+        /// How long it had.
+        after: Duration,
+    },
 }
 
 impl HandlerError {
-    /// `"error"` or `"panic"`: how records name the kind.
+    /// `"error"`, `"panic"` or `"timeout"`: how records name the kind.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Error(_) => "error",
             Self::Panic(_) => "panic",
+            Self::Timeout { .. } => "timeout",
         }
     }
 
@@ -35,6 +42,7 @@ impl fmt::Display for HandlerError {
         match self {
             Self::Error(error) => error.fmt(f),
             Self::Panic(message) => write!(f, "panicked: {message}"),
+            Self::Timeout { after } => write!(f, "did not end within {after:?}"),
         }
     }
 }
@@ -43,7 +51,7 @@ impl Error for HandlerError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Error(error) => Some(&**error),
-            Self::Panic(_) => None,
+            Self::Panic(_) | Self::Timeout { .. } => None,
         }
     }
 }

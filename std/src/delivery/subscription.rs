@@ -36,13 +36,17 @@ pub(crate) struct Subscription {
 pub(crate) struct Policies {
     /// How long a call may take, in nanoseconds.
     pub(crate) timeout: Option<u64>,
+    /// Whether it needs events for longer than a call, whose payloads must be [shared](Event::is_shared) for that.
+    pub(crate) owns: bool,
+    /// Whether it answers requests.
+    pub(crate) answers: bool,
 }
 
 impl Policies {
     /// Whether there is none.
     fn is_empty(&self) -> bool {
-        let Self { timeout } = self;
-        timeout.is_none()
+        let Self { timeout, owns, answers } = self;
+        timeout.is_none() && !owns && !answers
     }
 
     /// As a subscription keeps them.
@@ -58,6 +62,8 @@ pub(crate) enum Failure {
     Cancelled,
     /// The handler failed.
     Failed(Arc<HandlerError>),
+    /// The handler was not called: it needs the event for longer, and the payload lies in place still.
+    Unshared,
 }
 
 impl<'a> Handler<Event<'a>> for Subscription {
@@ -69,6 +75,12 @@ impl<'a> Handler<Event<'a>> for Subscription {
         // sees its own store.
         if !self.active.load(Ordering::Relaxed) {
             return Err(Failure::Cancelled);
+        }
+        if let Some(policies) = &self.policies
+            && policies.owns
+            && !event.is_shared()
+        {
+            return Err(Failure::Unshared);
         }
         let result = if self.sampling.applies_to(event.seq()) { self.call_timed(event) } else { (self.handler)(event) };
         match result {
@@ -85,6 +97,11 @@ impl<'a> Handler<Event<'a>> for Subscription {
 }
 
 impl Subscription {
+    /// Whether the handler answers requests.
+    pub(crate) fn answers(&self) -> bool {
+        self.policies.as_ref().is_some_and(|policies| policies.answers)
+    }
+
     #[cold]
     fn call_timed(&self, event: &Event<'_>) -> Result<(), HandlerError> {
         let started = clock::instant();

@@ -6,7 +6,7 @@ use nervebus_core::ring::PopError;
 
 use crate::context;
 use crate::delivery::count;
-use crate::delivery::deliver::{deliver, deliver_and_note};
+use crate::delivery::deliver::deliver_envelope;
 use crate::delivery::directory::{RouteCache, TopicState};
 use crate::delivery::engine::Engine;
 use crate::delivery::envelope::{Envelope, TopicId};
@@ -102,11 +102,7 @@ fn handle(engine: &Arc<Engine>, queue: &Queue, topics: &mut Topics, mut envelope
     // Who subscribed after the emit does not get this event, though the route has them by now.
     let version = envelope.version;
     let entries = route.load().lane(queue.id).iter().filter(|entry| entry.since <= version);
-    let event = envelope.event(&topic.name, engine.bus);
-    let (delivered, outcomes) = match &ticket {
-        None => (deliver(entries, &event), Vec::new()),
-        Some(_) => deliver_and_note(entries, &event),
-    };
+    let (delivered, outcomes) = deliver_envelope(entries, &mut envelope, &topic.name, engine.bus, ticket.is_some());
     let (expected, handled) = (u64::from(envelope.expected), delivered.handled as u64);
     let (failures, failed) = (delivered.failures(), delivered.failures().len() as u64);
     if failures.is_empty() {

@@ -4,7 +4,7 @@ use nervebus_core::LaneId;
 
 use super::{How, Refused, Returned, narrow, patience_here};
 use crate::context;
-use crate::delivery::deliver::{deliver, deliver_and_note};
+use crate::delivery::deliver::deliver_envelope;
 use crate::delivery::directory::{TopicRoute, TopicState};
 use crate::delivery::engine::{Engine, Exit, InlineAccount as Inline};
 use crate::delivery::envelope::{Envelope, Head};
@@ -176,15 +176,10 @@ impl Engine {
     ) {
         let entries = route.inline();
         self.inline.add(place, Inline::ROUTED, entries.len());
-        let event = envelope.event(&topic.name, self.bus);
-        let delivered = match waiter {
-            None => deliver(entries, &event),
-            Some(waiter) => {
-                let (delivered, outcomes) = deliver_and_note(entries, &event);
-                waiter.add(outcomes, delivered.cancelled());
-                delivered
-            }
-        };
+        let (delivered, outcomes) = deliver_envelope(entries.iter(), envelope, &topic.name, self.bus, waiter.is_some());
+        if let Some(waiter) = waiter {
+            waiter.add(outcomes, delivered.cancelled());
+        }
         self.inline.add(place, Inline::HANDLED, delivered.handled);
         receipt.handled = narrow(delivered.handled);
         receipt.failed = narrow(delivered.failures().len());

@@ -100,6 +100,7 @@ fn letter(line: &[u8], fields: Fields, seq: Option<u64>, cause: Option<u64>) -> 
         event_id: record.event_id.map(Into::into),
         source: record.source.map(Into::into),
         timestamp: record.timestamp,
+        reply: None,
     };
     let mut head = Head::new(seq.unwrap_or(0));
     head.own = fields.own;
