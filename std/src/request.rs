@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::bus::Bus;
 use crate::context::{self, Lineage};
-use crate::delivery::emit::{Extra, How};
+use crate::delivery::emit::{Extra, How, Refused};
 use crate::delivery::engine::Engine;
 use crate::delivery::envelope::Meta;
 use crate::delivery::failure::{HandlerError, text_of};
@@ -96,7 +96,7 @@ impl Waiting {
         let responders = match responders(&engine, topic) {
             Ok(0) => return Err(RequestError::NoResponder { payload }),
             Ok(responders) => responders,
-            Err(lane) => return Err(RequestError::Emit(EmitError::WouldDeadlock { lane, payload })),
+            Err(refused) => return Err(RequestError::Emit(refused.with(payload))),
         };
         let reply = Arc::new(ReplySlot::new(responders));
         let deadline = engine.clock.after(timeout);
@@ -129,14 +129,18 @@ fn arm(engine: &Engine, reply: &Arc<ReplySlot>, deadline: u64) -> Result<TimerKe
     engine.timer.schedule(deadline, Box::new(move |_: &Arc<Engine>| reply.end(Reply::TimedOut)))
 }
 
-/// How many may answer; the lane's name when all of them are on the lane that this thread works for.
-fn responders(engine: &Engine, topic: &str) -> Result<usize, String> {
-    let Some(topic) = engine.directory.get(topic) else { return Ok(0) };
+/// How many may answer. A topic that is new becomes known, for patterns may ask for it. Who works for a lane cannot wait
+/// when all of them are on that one.
+fn responders(engine: &Engine, name: &str) -> Result<usize, Refused> {
+    if engine.directory.get(name).is_none() {
+        engine.names.check(name).map_err(Refused::InvalidTopic)?;
+    }
+    let topic = engine.directory.topic(name)?;
     let route = topic.table.load();
     let all = || route.entries().iter().filter(|entry| entry.handler.answers());
     match context::lane_of(engine.bus) {
         Some(own) if all().next().is_some() && all().all(|entry| entry.lane == own) => {
-            Err(engine.lane_name(own).to_owned())
+            Err(Refused::WouldDeadlock(engine.lane_name(own).to_owned()))
         }
         _ => Ok(all().count()),
     }

@@ -11,8 +11,8 @@ use nervebus_core::SubscriptionId;
 use crate::bus::Bus;
 use crate::context;
 use crate::delivery::engine::Engine;
-use crate::delivery::failure::{HandlerError, drop_quietly};
-use crate::delivery::handler::{guarded, keep};
+use crate::delivery::failure::drop_quietly;
+use crate::delivery::handler::{Thunk, guarded, keep};
 use crate::delivery::timer::{ScheduleError, TimerKey};
 use crate::error::WaitError;
 use crate::event::{Event, OwnedEvent};
@@ -114,7 +114,7 @@ impl Waiting {
 }
 
 /// The handler behind a wait. The event is kept only when it is the one.
-fn watch<F>(found: Arc<Found>, predicate: F) -> Box<dyn Fn(&Event<'_>) -> Result<(), HandlerError> + Send + Sync>
+fn watch<F>(found: Arc<Found>, predicate: F) -> Thunk
 where
     F: Fn(&Event<'_>) -> bool + Send + Sync + 'static,
 {

@@ -73,6 +73,13 @@ fn a_request_is_answered_on_a_lane_and_inline() {
 }
 
 #[test]
+fn who_answers_a_pattern_answers_the_first_request_on_a_new_topic() {
+    let bus = Bus::builder().build().unwrap();
+    bus.on("math.*").answer(double).unwrap();
+    assert_eq!(bus.request::<_, u64>("math.double", 21_u64, HOUR).unwrap(), 42);
+}
+
+#[test]
 fn the_first_answer_wins_and_all_handlers_run() {
     let bus = Bus::builder().lane(Lane::new("slow")).build().unwrap();
     let (handler, begun, go) = held();
@@ -92,10 +99,12 @@ fn the_first_answer_wins_and_all_handlers_run() {
 fn without_a_responder_a_request_comes_back_at_once_and_is_not_emitted() {
     let bus = Bus::builder().build().unwrap();
     bus.on("t").handle(|_| ()).unwrap();
-    for topic in ["t", "nobody.knows", "not a name"] {
+    for topic in ["t", "nobody.knows"] {
         let error = bus.request::<_, u64>(topic, 21_u64, HOUR).unwrap_err();
         assert!(matches!(error, RequestError::NoResponder { payload: 21 }), "{error}");
     }
+    let error = bus.request::<_, u64>("a..b", 21_u64, HOUR).unwrap_err();
+    assert!(matches!(error, RequestError::Emit(EmitError::InvalidTopic { payload: 21, .. })), "{error}");
     assert_eq!(bus.ledger().emitted, 0);
 }
 

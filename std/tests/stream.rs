@@ -186,18 +186,21 @@ fn a_thread_waits_for_an_event_until_its_moment_of_the_clock() {
 #[test]
 fn dropping_a_stream_unsubscribes_it_and_lets_its_events_go() {
     #[derive(serde::Serialize)]
-    struct Counted(#[serde(skip)] Arc<AtomicUsize>);
+    struct Counted {
+        #[serde(skip)]
+        drops: Arc<AtomicUsize>,
+    }
     impl Drop for Counted {
         fn drop(&mut self) {
-            self.0.fetch_add(1, Ordering::Relaxed);
+            self.drops.fetch_add(1, Ordering::Relaxed);
         }
     }
     let (bus, drops) = (Bus::builder().build().unwrap(), Arc::<AtomicUsize>::default());
     // It keeps the old route until it emits again.
     let mut publisher = bus.publisher("t").unwrap();
     let stream = bus.stream("t").unwrap();
-    publisher.emit(Counted(Arc::clone(&drops))).unwrap();
-    publisher.emit(Counted(Arc::clone(&drops))).unwrap();
+    publisher.emit(Counted { drops: Arc::clone(&drops) }).unwrap();
+    publisher.emit(Counted { drops: Arc::clone(&drops) }).unwrap();
     assert_eq!(drops.load(Ordering::Relaxed), 0);
     drop(stream);
     assert_eq!(drops.load(Ordering::Relaxed), 2);

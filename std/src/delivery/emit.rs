@@ -86,7 +86,7 @@ impl From<TooManyTopics> for Refused {
 
 impl Refused {
     #[cold]
-    fn with<P>(self, payload: P) -> EmitError<P> {
+    pub(crate) fn with<P>(self, payload: P) -> EmitError<P> {
         match self {
             Self::InvalidTopic(rule) => EmitError::InvalidTopic { rule, payload },
             Self::TooManyTopics(limit) => EmitError::TooManyTopics { limit, payload },
