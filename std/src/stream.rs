@@ -117,22 +117,29 @@ impl Inbox {
     }
 
     fn poll(&self, context: &mut Context<'_>) -> Poll<Option<OwnedEvent>> {
-        for look in [1, 2] {
-            match self.ring.pop() {
-                Ok(event) => return Poll::Ready(Some(event)),
-                Err(PopError::Closed) => return Poll::Ready(None),
-                Err(PopError::Empty) if look == 1 => {
-                    self.reader.how().set(Some(context.waker().clone()));
-                    self.reader.bell().arm();
-                }
-                Err(PopError::Empty) => {}
-            }
+        if let Poll::Ready(next) = self.look() {
+            return Poll::Ready(next);
         }
-        if self.ring.has_arrivals() {
-            // Something was claimed and is about to be there, or the end has come just now.
+        self.reader.how().set(Some(context.waker().clone()));
+        self.reader.bell().arm();
+        // The read-modify-write that the bell asks for: whoever pushes after it finds the bell armed.
+        if !self.ring.has_arrivals() {
+            return Poll::Pending;
+        }
+        let next = self.look();
+        if next.is_pending() {
+            // Something was claimed and is about to be there.
             context.waker().wake_by_ref();
         }
-        Poll::Pending
+        next
+    }
+
+    fn look(&self) -> Poll<Option<OwnedEvent>> {
+        match self.ring.pop() {
+            Ok(event) => Poll::Ready(Some(event)),
+            Err(PopError::Closed) => Poll::Ready(None),
+            Err(PopError::Empty) => Poll::Pending,
+        }
     }
 }
 

@@ -59,6 +59,12 @@ fn asking(bus: &Bus) -> thread::JoinHandle<Result<u64, RequestError<u64>>> {
     thread::spawn(move || bus.request("t", 21, HOUR))
 }
 
+/// What a thread ends with, if it does.
+fn end_of<T>(thread: thread::JoinHandle<T>) -> T {
+    until(|| thread.is_finished());
+    thread.join().unwrap()
+}
+
 #[test]
 fn a_request_is_answered_on_a_lane_and_inline() {
     let bus = Bus::builder().build().unwrap();
@@ -121,7 +127,7 @@ fn a_request_ends_at_its_moment_of_the_clock_and_the_late_answer_is_dropped() {
     (0..10_000).for_each(|_| thread::yield_now());
     assert!(!asking.is_finished(), "a nanosecond is left");
     clock.advance(NANO);
-    assert!(matches!(asking.join().unwrap(), Err(RequestError::TimedOut)));
+    assert!(matches!(end_of(asking), Err(RequestError::TimedOut)));
     go.send(()).unwrap();
     let report = bus.shutdown(GUARD);
     assert!(report.ledger.balanced());
@@ -168,7 +174,7 @@ fn who_is_unsubscribed_before_its_turn_leaves_the_request_unanswered() {
     until(|| bus.stats().lanes[0].len == 1);
     bus.unsubscribe(responder);
     go.send(()).unwrap();
-    assert!(matches!(asking.join().unwrap(), Err(RequestError::Unanswered)), "and nobody waits for an hour");
+    assert!(matches!(end_of(asking), Err(RequestError::Unanswered)), "and nobody waits for an hour");
     assert!(bus.shutdown(GUARD).ledger.balanced());
 }
 
@@ -220,7 +226,7 @@ fn a_shutdown_at_its_deadline_ends_the_request_too() {
     until(|| clock.waiting() > 0);
     let report = bus.shutdown(Duration::ZERO);
     assert!(report.ledger.balanced() && report.lanes[0].abandoned);
-    assert!(matches!(asking.join().unwrap(), Err(RequestError::Closed)));
+    assert!(matches!(end_of(asking), Err(RequestError::Closed)));
     drop(go);
 }
 

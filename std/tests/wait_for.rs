@@ -54,6 +54,12 @@ fn task() -> (Arc<Task>, Waker) {
     (Arc::clone(&task), task.into())
 }
 
+/// What a thread ends with, if it does.
+fn end_of<T>(thread: thread::JoinHandle<T>) -> T {
+    until(|| thread.is_finished());
+    thread.join().unwrap()
+}
+
 #[test]
 fn the_first_event_that_matches_and_fits_ends_the_wait() {
     let clock = ManualClock::new();
@@ -67,7 +73,7 @@ fn the_first_event_that_matches_and_fits_ends_the_wait() {
     for (topic, number) in [("a.b", 1_u64), ("b.a", 2), ("a.c", 4), ("a.b", 6)] {
         bus.emit(topic, number).unwrap();
     }
-    let event = waiting.join().unwrap().unwrap();
+    let event = end_of(waiting).unwrap();
     assert_eq!((event.topic(), event.payload_as()), ("a.c", Some(&4_u64)));
     until(|| bus.stats().subscriptions.is_empty());
     assert!(bus.shutdown(GUARD).ledger.balanced());
@@ -87,7 +93,7 @@ fn a_wait_ends_at_its_moment_of_the_clock_and_not_a_nanosecond_before() {
     (0..10_000).for_each(|_| thread::yield_now());
     assert!(!waiting.is_finished(), "a nanosecond is left");
     clock.advance(NANO);
-    assert_eq!(waiting.join().unwrap(), WaitError::TimedOut);
+    assert_eq!(end_of(waiting), WaitError::TimedOut);
     assert_eq!((bus.stats().subscriptions.len(), clock.waiting()), (0, 0), "nothing is left of it");
     assert!(bus.shutdown(GUARD).ledger.balanced());
 }
@@ -157,7 +163,7 @@ fn a_shutdown_ends_all_waits() {
     });
     until(|| clock.waiting() > 0);
     assert!(bus.shutdown(GUARD).ledger.balanced());
-    assert_eq!(thread.join().unwrap(), WaitError::Closed);
+    assert_eq!(end_of(thread), WaitError::Closed);
     assert!(task.woken());
     assert!(matches!(waiting.poll(&mut context), Poll::Ready(Err(WaitError::Closed))));
     assert_eq!(bus.wait_for("t", |_| true, HOUR).unwrap_err(), WaitError::Subscribe(SubscribeError::Closed));

@@ -49,6 +49,12 @@ impl Policies {
         timeout.is_none() && !owns && !answers
     }
 
+    /// Whether the handler needs the event for longer than it can have it now.
+    #[cold]
+    fn lacks(&self, event: &Event<'_>) -> bool {
+        self.owns && !event.is_shared()
+    }
+
     /// As a subscription keeps them.
     pub(crate) fn kept(self) -> Option<Box<Self>> {
         if self.is_empty() { None } else { Some(Box::new(self)) }
@@ -77,8 +83,7 @@ impl<'a> Handler<Event<'a>> for Subscription {
             return Err(Failure::Cancelled);
         }
         if let Some(policies) = &self.policies
-            && policies.owns
-            && !event.is_shared()
+            && policies.lacks(event)
         {
             return Err(Failure::Unshared);
         }
