@@ -27,6 +27,7 @@ use crate::error::BuildError;
 use crate::platform::clock::Clock;
 use crate::platform::manual_clock::ManualClock;
 use crate::platform::random::Dice;
+use crate::platform::runtime::Runtime;
 use crate::platform::storage::{AppendFile, Disk, Storage};
 use crate::platform::{affinity, random, threads};
 use crate::range::{TIMEOUTS, nanos};
@@ -77,6 +78,7 @@ pub struct Builder {
     clock: Clock,
     storage: Arc<dyn Storage>,
     seed: u64,
+    runtime: Runtime,
 }
 
 impl Builder {
@@ -100,6 +102,7 @@ impl Builder {
             clock: Clock::machine(),
             storage: Arc::new(Disk),
             seed: random::bits(),
+            runtime: Runtime::default(),
         }
     }
 
@@ -213,6 +216,18 @@ impl Builder {
         self
     }
 
+    /// The runtime whose timers and sockets [async handlers](crate::Subscribe::handle_async) use. Default: the one in
+    /// which [`build`](Self::build) is called, if any; without one, they run all the same, and cannot use those.
+    ///
+    /// The bus does not keep the runtime alive. One of a single thread drives its timers and sockets only while that
+    /// thread is in `block_on`.
+    #[cfg(feature = "tokio")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+    pub fn runtime(mut self, handle: tokio::runtime::Handle) -> Self {
+        self.runtime = Runtime::of(handle);
+        self
+    }
+
     /// Puts the audit log and the log of dead letters on other storage than this machine's files.
     #[cfg(test)]
     pub(crate) fn storage(mut self, storage: Box<dyn Storage>) -> Self {
@@ -301,6 +316,9 @@ impl Builder {
             clock: self.clock.clone(),
             timer: Arc::new(Timer::new(self.clock.clone(), timer::CAPACITY)),
             dice: Dice::new(self.seed),
+            runtime: self.runtime.clone().or_current(),
+            cancelled: Arc::default(),
+            ended: Arc::default(),
             started: self.clock.now(),
             draining: AtomicBool::new(false),
         })

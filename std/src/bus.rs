@@ -2,7 +2,7 @@
 
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nervebus_core::SubscriptionId;
@@ -19,15 +19,19 @@ use crate::delivery::shutdown::{ShutdownAsync, ShutdownReport};
 use crate::delivery::timing::Timing;
 use crate::emission::Emission;
 use crate::emit_async::{EmitAndWaitAsync, EmitAsync};
-use crate::error::{EmitError, SubscribeError};
-use crate::event::Event;
+use crate::error::{EmitError, RequestError, SubscribeError, WaitError};
+use crate::event::{Event, OwnedEvent};
 use crate::observe::stats::{self, Stats};
 use crate::payload::Payload;
 use crate::publisher::Publisher;
 use crate::receipt::Receipt;
 use crate::records::audit::AuditAccount;
 use crate::records::line::Record;
+use crate::request::Request;
+use crate::stream::{DEFAULT_CAPACITY, EventStream};
 use crate::subscribe::Subscribe;
+use crate::wait_for::WaitFor;
+use crate::weak_bus::WeakBus;
 
 /// How long dropping the last handle waits for a bus to drain.
 const DROP_DEADLINE: Duration = Duration::from_secs(5);
@@ -54,12 +58,12 @@ const DROP_DEADLINE: Duration = Duration::from_secs(5);
 /// ```
 #[derive(Debug, Clone)]
 pub struct Bus {
-    owner: Arc<Owner>,
+    pub(crate) owner: Arc<Owner>,
 }
 
 /// What is shared by all handles; dropping it shuts the bus down.
 #[derive(Debug)]
-struct Owner {
+pub(crate) struct Owner {
     engine: Arc<Engine>,
     audit: Option<Audit>,
     timing: Timing,
@@ -99,7 +103,7 @@ impl Bus {
 
     /// A handle that does not keep the bus alive.
     pub fn downgrade(&self) -> WeakBus {
-        WeakBus { owner: Arc::downgrade(&self.owner) }
+        WeakBus::of(self)
     }
 
     /// Subscribes a handler on the default lane with the default priority.
@@ -144,16 +148,112 @@ impl Bus {
     /// with what it owns, is dropped soon after: when such calls have ended, the lane's worker has looked up, and the
     /// [`Publisher`]s of its topics have emitted again or gone.
     pub fn unsubscribe(&self, id: SubscriptionId) -> bool {
-        let engine = self.engine();
-        let ended = engine.directory.unsubscribe(id);
-        if ended.is_some_and(|ended| ended.followed) {
-            // Every worker keeps whole routes, those of other lanes' handlers included.
-            engine.queues.iter().for_each(|queue| queue.forget_ended());
-        }
-        if ended.is_some() {
-            engine.forget_retries(id);
-        }
-        ended.is_some()
+        self.engine().unsubscribe(id)
+    }
+
+    /// The events of a pattern as a stream, for whoever would rather ask for the next event than be called.
+    ///
+    /// Up to 1,024 events wait in it; for another capacity see [`Subscribe::stream`]. A reader that is too slow makes
+    /// nobody wait: the oldest event makes way, and is [counted](EventStream::missed).
+    ///
+    /// # Errors
+    ///
+    /// As [`subscribe`](Self::subscribe).
+    pub fn stream(&self, pattern: &str) -> Result<EventStream, SubscribeError> {
+        self.on(pattern).stream(DEFAULT_CAPACITY)
+    }
+
+    /// Waits for the first event from now on that matches the pattern and satisfies the predicate.
+    ///
+    /// The predicate runs on emitters' threads. One that panics has failed as any handler does, and the wait goes on.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError::TimedOut`] when none has come for this long, [`WaitError::Closed`] when the bus has shut down,
+    /// [`WaitError::Subscribe`] for a malformed pattern or a limit. [`WaitError::WouldDeadlock`] on a lane's worker, of
+    /// whatever bus: the lane would stand still meanwhile, and with it what may be needed for the event to come.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use nervebus::{Bus, json};
+    /// use std::time::Duration;
+    ///
+    /// let bus = Bus::builder().build()?;
+    /// let ready = bus.wait_for_async("job.*", |event| event["id"] == 7, Duration::from_secs(5));
+    /// bus.emit("job.done", json!({"id": 6}))?;
+    /// bus.emit("job.done", json!({"id": 7}))?;
+    /// assert_eq!(ready.wait()?["id"], 7);
+    ///
+    /// let error = bus.wait_for("job.failed", |_| true, Duration::from_millis(1)).unwrap_err();
+    /// assert_eq!(error.to_string(), "no such event came in time");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn wait_for<F>(&self, pattern: &str, predicate: F, timeout: Duration) -> Result<OwnedEvent, WaitError>
+    where
+        F: Fn(&Event<'_>) -> bool + Send + Sync + 'static,
+    {
+        WaitFor::begin(self, pattern, predicate, timeout).wait()
+    }
+
+    /// As [`wait_for`](Self::wait_for), as a future. It is subscribed when this returns, polled or not, and unsubscribed
+    /// when the future ends or is dropped.
+    ///
+    /// An async handler that waits holds up its lane.
+    pub fn wait_for_async<F>(&self, pattern: &str, predicate: F, timeout: Duration) -> WaitFor
+    where
+        F: Fn(&Event<'_>) -> bool + Send + Sync + 'static,
+    {
+        WaitFor::begin(self, pattern, predicate, timeout)
+    }
+
+    /// Emits a request and waits for the answer: that of the first handler subscribed with
+    /// [`answer`](Subscribe::answer) which gives one.
+    ///
+    /// The request is an event like any other; all its handlers run, and the answers after the first are dropped. The
+    /// emit waits for full lanes as [`emit`](Self::emit) does, and all of it no longer than the timeout.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError`]. A handler on a lane that would wait for its own lane gets [`EmitError::WouldDeadlock`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use nervebus::{Bus, RequestError};
+    /// use std::time::Duration;
+    ///
+    /// let bus = Bus::builder().build()?;
+    /// bus.on("math.square").answer(|event| match event.payload_as::<u64>() {
+    ///     Some(number) => Ok(number * number),
+    ///     None => Err("not a number"),
+    /// })?;
+    /// let second = Duration::from_secs(1);
+    /// let square: u64 = bus.request("math.square", 12_u64, second)?;
+    /// assert_eq!(square, 144);
+    ///
+    /// let error = bus.request::<_, u64>("math.root", 144_u64, second).unwrap_err();
+    /// assert!(matches!(error, RequestError::NoResponder { payload: 144 }));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn request<Q, R>(&self, topic: &str, payload: Q, timeout: Duration) -> Result<R, RequestError<Q>>
+    where
+        Q: Payload,
+        R: Send + Sync + 'static,
+    {
+        Request::begin(self, topic, payload, timeout, true).wait()
+    }
+
+    /// As [`request`](Self::request), as a future. The request is emitted before this returns, and never waits for room:
+    /// a full lane refuses it.
+    ///
+    /// Dropping the future gives the answer up; the request is on its way all the same.
+    pub fn request_async<Q, R>(&self, topic: &str, payload: Q, timeout: Duration) -> Request<Q, R>
+    where
+        Q: Payload,
+        R: Send + Sync + 'static,
+    {
+        Request::begin(self, topic, payload, timeout, false)
     }
 
     /// Emits an event: runs the inline handlers on this thread, and puts the event in the lanes of the others.
@@ -382,31 +482,3 @@ impl Bus {
 // A panic that unwinds through a call of the bus leaves it whole: nothing of it is changed in the meantime.
 impl UnwindSafe for Bus {}
 impl RefUnwindSafe for Bus {}
-
-/// A handle that does not keep its bus alive, for handlers that emit.
-///
-/// # Examples
-///
-/// ```
-/// use nervebus::{Bus, json};
-///
-/// let bus = Bus::builder().build()?;
-/// let weak = bus.downgrade();
-/// bus.subscribe("order.placed", move |event| {
-///     if let Some(bus) = weak.upgrade() {
-///         let _ = bus.emit("order.confirmed", json!({"id": event["id"]}));
-///     }
-/// })?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug, Clone)]
-pub struct WeakBus {
-    owner: Weak<Owner>,
-}
-
-impl WeakBus {
-    /// The bus, unless its last handle was dropped.
-    pub fn upgrade(&self) -> Option<Bus> {
-        self.owner.upgrade().map(|owner| Bus { owner })
-    }
-}

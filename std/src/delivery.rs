@@ -1,6 +1,7 @@
 //! The way of an event from the emitter to its handlers, and the account of it.
 
 pub(crate) mod again;
+pub(crate) mod async_handler;
 pub(crate) mod breaker;
 pub(crate) mod class;
 pub(crate) mod count;
@@ -20,6 +21,7 @@ pub(crate) mod key;
 pub(crate) mod lane;
 pub(crate) mod lanes;
 pub(crate) mod ledger;
+pub(crate) mod reply;
 pub(crate) mod report;
 pub(crate) mod retry;
 pub(crate) mod room;

@@ -194,7 +194,7 @@ impl<'a, P: Payload> Emission<'a, P> {
     fn taken_apart(self, waiter: Option<Arc<Waiter>>) -> (&'a Bus, &'a str, P, u64, Extra) {
         let Self { bus, topic, payload, meta, correlation, key, ttl, deadline, class } = self;
         let engine = bus.engine();
-        let Meta { event_id, source, idempotency_key, timestamp } = &meta;
+        let Meta { event_id, source, idempotency_key, timestamp, .. } = &meta;
         let texts = [event_id, source, idempotency_key];
         let given = timestamp.is_some() || texts.into_iter().any(Option::is_some);
         let meta = given.then(|| Arc::new(meta));

@@ -157,6 +157,12 @@ impl<'a> Event<'a> {
     pub fn payload_as<T: 'static>(&self) -> Option<&'a T> {
         self.content.as_any().downcast_ref()
     }
+
+    /// Whether the payload is where several can own it.
+    #[inline]
+    pub(crate) fn is_shared(&self) -> bool {
+        self.content.shared().is_some()
+    }
 }
 
 impl Index<&str> for Event<'_> {
@@ -174,9 +180,26 @@ impl fmt::Debug for Event<'_> {
     }
 }
 
-/// An event that outlives its delivery: what dead letters hold.
+/// An event that outlives its delivery: what dead letters hold, and what handlers get that
+/// [own](crate::Subscribe::handle_owned) their events.
 ///
-/// Cheap to clone; the payload is shared.
+/// It is read as an [`Event`] is. Cheap to clone; the payload is shared, never copied.
+///
+/// # Examples
+///
+/// ```
+/// use nervebus::{Bus, OwnedEvent, json};
+/// use std::sync::mpsc;
+///
+/// let bus = Bus::builder().build()?;
+/// let (sender, events) = mpsc::channel();
+/// bus.on("user.login").handle_owned(move |event: OwnedEvent| sender.send(event))?;
+/// bus.emit("user.login", json!({"username": "alice"}))?;
+///
+/// let event = events.recv()?;
+/// assert_eq!((event.topic(), event["username"].as_str()), ("user.login", Some("alice")));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct OwnedEvent(pub(crate) Arc<dyn Held>);
 
@@ -190,6 +213,59 @@ impl OwnedEvent {
     /// The view that handlers see.
     pub fn as_event(&self) -> Event<'_> {
         self.0.view()
+    }
+
+    /// See [`Event::topic`].
+    pub fn topic(&self) -> &str {
+        self.as_event().topic()
+    }
+
+    /// See [`Event::seq`].
+    pub fn seq(&self) -> u64 {
+        self.as_event().seq()
+    }
+
+    /// See [`Event::id`].
+    pub fn id(&self) -> EventId<'_> {
+        self.as_event().id()
+    }
+
+    /// See [`Event::timestamp`].
+    pub fn timestamp(&self) -> f64 {
+        self.as_event().timestamp()
+    }
+
+    /// See [`Event::source`].
+    pub fn source(&self) -> Option<&str> {
+        self.as_event().source()
+    }
+
+    /// See [`Event::correlation_id`].
+    pub fn correlation_id(&self) -> Option<&str> {
+        self.as_event().correlation_id()
+    }
+
+    /// See [`Event::causation`].
+    pub fn causation(&self) -> Option<u64> {
+        self.as_event().causation()
+    }
+
+    /// See [`Event::payload`].
+    pub fn payload(&self) -> &Value {
+        self.as_event().payload()
+    }
+
+    /// See [`Event::payload_as`].
+    pub fn payload_as<T: 'static>(&self) -> Option<&T> {
+        self.as_event().payload_as()
+    }
+}
+
+impl Index<&str> for OwnedEvent {
+    type Output = Value;
+
+    fn index(&self, field: &str) -> &Value {
+        &self.payload()[field]
     }
 }
 

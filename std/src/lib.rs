@@ -47,7 +47,11 @@ mod range;
 mod receipt;
 mod records;
 mod registry;
+mod request;
+mod stream;
 mod subscribe;
+mod wait_for;
+mod weak_bus;
 
 /// The README's program is a test.
 #[cfg(doctest)]
@@ -63,7 +67,7 @@ pub use crate::admission::name::NameRule;
 pub use crate::admission::rate::RateLimit;
 pub use crate::admission::storm::{Storm, StormGuard};
 pub use crate::builder::Builder;
-pub use crate::bus::{Bus, WeakBus};
+pub use crate::bus::Bus;
 pub use crate::delivery::breaker::Breaker;
 pub use crate::delivery::class::{Class, ParseClassError};
 pub use crate::delivery::dead_letters::log::DeadLetterLogStats;
@@ -81,7 +85,7 @@ pub use crate::delivery::shutdown::{LaneReport, ShutdownAsync, ShutdownReport};
 pub use crate::delivery::timing::Timing;
 pub use crate::emission::Emission;
 pub use crate::emit_async::{EmitAndWaitAsync, EmitAsync};
-pub use crate::error::{BuildError, EmitError, Limited, SubscribeError};
+pub use crate::error::{BuildError, EmitError, Limited, RecvError, RequestError, SubscribeError, WaitError};
 pub use crate::event::{Event, OwnedEvent};
 pub use crate::event_id::EventId;
 pub use crate::observe::stats::{
@@ -95,4 +99,8 @@ pub use crate::records::audit::{AuditLog, AuditStats};
 pub use crate::records::dead_letter_log::DeadLetterLog;
 pub use crate::records::line::{LineError, Record};
 pub use crate::registry::{BusRegistry, RegistryError};
+pub use crate::request::Request;
+pub use crate::stream::EventStream;
 pub use crate::subscribe::Subscribe;
+pub use crate::wait_for::WaitFor;
+pub use crate::weak_bus::WeakBus;

@@ -36,6 +36,8 @@ pub(crate) trait Content: Send + Sync {
     fn as_any_mut(&mut self) -> &mut dyn Any;
     fn json(&self) -> &Value;
     fn write_json(&self, out: &mut Vec<u8>) -> serde_json::Result<()>;
+    /// Itself on the heap, where further owners can be had; `None` for a value that lies in its event's place.
+    fn shared(&self) -> Option<&Arc<dyn Content>>;
     /// Moves the value to the heap; the place it leaves holds nothing and must be overwritten.
     fn share(&mut self) -> Arc<dyn Content>;
 }
@@ -81,8 +83,39 @@ impl<T: Payload> Content for Cargo<T> {
         }
     }
 
+    fn shared(&self) -> Option<&Arc<dyn Content>> {
+        None
+    }
+
     fn share(&mut self) -> Arc<dyn Content> {
         Arc::new(Cargo { value: self.value.take(), json: std::mem::take(&mut self.json) })
+    }
+}
+
+/// A payload that several may own is seen through its pointer, so that whoever sees it can become one of them.
+impl Content for Arc<dyn Content> {
+    fn as_any(&self) -> &dyn Any {
+        (**self).as_any()
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+
+    fn json(&self) -> &Value {
+        (**self).json()
+    }
+
+    fn write_json(&self, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        (**self).write_json(out)
+    }
+
+    fn shared(&self) -> Option<&Arc<dyn Content>> {
+        Some(self)
+    }
+
+    fn share(&mut self) -> Arc<dyn Content> {
+        Arc::clone(self)
     }
 }
 
@@ -139,7 +172,7 @@ impl Body {
     pub(crate) fn content(&self) -> &dyn Content {
         match self {
             Self::Inline(inline) => &**inline,
-            Self::Shared(shared) => &**shared,
+            Self::Shared(shared) => shared,
         }
     }
 }

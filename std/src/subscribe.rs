@@ -1,5 +1,6 @@
 //! Subscribing: what a user says before the handler.
 
+use std::error::Error;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -7,13 +8,17 @@ use std::time::Duration;
 use nervebus_core::{LaneId, Pattern, Priority, SubscriptionId};
 
 use crate::bus::Bus;
+use crate::delivery::async_handler::{Ground, async_thunk};
 use crate::delivery::breaker::Breaker;
-use crate::delivery::handler::{HandlerResult, thunk};
+use crate::delivery::engine::Engine;
+use crate::delivery::handler::{HandlerResult, Thunk, owned_thunk, thunk};
 use crate::delivery::retry::{Retry, Retrying};
 use crate::delivery::subscription::{Calls, Policies, Subscription};
 use crate::error::{BuildError, SubscribeError};
-use crate::event::Event;
+use crate::event::{Event, OwnedEvent};
 use crate::range::{TIMEOUTS, nanos};
+use crate::request::answer_thunk;
+use crate::stream::EventStream;
 
 /// A subscription that lacks its handler; see [`Bus::on`].
 #[derive(Debug)]
@@ -130,11 +135,125 @@ impl<'a> Subscribe<'a> {
     ///
     /// As [`Bus::subscribe`], and [`SubscribeError::UnknownLane`]; for a setting that is outside its range, or that the
     /// handler's lane does not allow, which one.
-    pub fn handle<F, R>(mut self, handler: F) -> Result<SubscriptionId, SubscribeError>
+    pub fn handle<F, R>(self, handler: F) -> Result<SubscriptionId, SubscribeError>
     where
         F: Fn(&Event<'_>) -> R + Send + Sync + 'static,
         R: HandlerResult,
     {
+        self.add(thunk(handler))
+    }
+
+    /// Subscribes a handler that gets the event to keep, or to send elsewhere: it outlives the call, and the payload is
+    /// not copied. In all else as [`handle`](Self::handle).
+    ///
+    /// # Errors
+    ///
+    /// As [`handle`](Self::handle).
+    ///
+    /// # Cost
+    ///
+    /// Up to four allocations for each event and handler, of which the payload's move to the heap is one; that move is
+    /// made once, when the first handler that needs it has its turn. Handlers of other topics pay nothing.
+    pub fn handle_owned<F, R>(self, handler: F) -> Result<SubscriptionId, SubscribeError>
+    where
+        F: Fn(OwnedEvent) -> R + Send + Sync + 'static,
+        R: HandlerResult,
+    {
+        self.add_owning(owned_thunk(handler))
+    }
+
+    /// Subscribes an async handler. The worker of its lane drives the future to its end before the next handler or event
+    /// has its turn, so priorities and the order of events hold as for other handlers; so do the account, dead letters
+    /// and records.
+    ///
+    /// A future that waits holds up its lane, and nobody else. It is dropped at the handler's timeout, if it has one,
+    /// and when a shutdown's deadline passes; a panic, in the closure or in the future, goes no further. What the handler
+    /// emits is caused by its event, and never waits for a full lane. Timers and sockets of a runtime can be used where the bus
+    /// knows one: see `Builder::runtime`, which the feature `tokio` adds.
+    ///
+    /// # Errors
+    ///
+    /// As [`handle`](Self::handle); [`SubscribeError::AsyncInline`] after [`inline`](Self::inline).
+    ///
+    /// # Cost
+    ///
+    /// As [`handle_owned`](Self::handle_owned), and one allocation for a waker and one short lock of the bus's for each
+    /// event.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use nervebus::{Bus, json};
+    ///
+    /// # async fn send(_: &str) -> Result<(), std::io::Error> { Ok(()) }
+    /// let bus = Bus::builder().build()?;
+    /// bus.on("mail.queued").handle_async(|event| async move {
+    ///     send(event["to"].as_str().unwrap_or("postmaster")).await
+    /// })?;
+    /// let report = bus.emit_and_wait("mail.queued", json!({"to": "alice"}))?;
+    /// assert!(report.all_handled());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn handle_async<F, Fut>(mut self, handler: F) -> Result<SubscriptionId, SubscribeError>
+    where
+        F: Fn(OwnedEvent) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: HandlerResult,
+    {
+        if matches!(self.lane, To::Inline) {
+            return Err(SubscribeError::AsyncInline);
+        }
+        let lane = self.find_lane()?;
+        let timeout = self.find_timeout(lane)?;
+        let engine = self.engine();
+        let (clock, runtime) = (engine.clock.clone(), engine.runtime.clone());
+        let ground = Ground { clock, runtime, cancelled: Arc::clone(&engine.cancelled) };
+        // The future is dropped at its timeout. Only one that blocks the thread instead of waiting outlives that, and is
+        // watched for twice as long.
+        self.timeout =
+            Timeout::Own(timeout.map(|limit| Duration::from_nanos(limit).saturating_mul(2).min(*TIMEOUTS.end())));
+        self.add_owning(async_thunk(ground, timeout, handler))
+    }
+
+    /// Subscribes a handler that answers [requests](Bus::request). It is a handler like any other, and is called for
+    /// events that are no requests as well; their answers are dropped. An error, or a panic, is a failure of the
+    /// handler's as any, and ends the request when nobody else is left to answer.
+    ///
+    /// # Errors
+    ///
+    /// As [`handle`](Self::handle).
+    pub fn answer<F, R, E>(mut self, handler: F) -> Result<SubscriptionId, SubscribeError>
+    where
+        F: Fn(&Event<'_>) -> Result<R, E> + Send + Sync + 'static,
+        R: Send + Sync + 'static,
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        self.policies.answers = true;
+        self.add(answer_thunk(handler))
+    }
+
+    /// Subscribes a stream: see [`Bus::stream`]. Up to `capacity` events wait in it, 1 to 1,048,576. Of a handler's
+    /// settings it has the name and the priority; events come into it on emitters' threads, whatever the lane.
+    ///
+    /// # Errors
+    ///
+    /// As [`handle`](Self::handle); [`SubscribeError::OutOfRange`] for the capacity.
+    pub fn stream(self, capacity: usize) -> Result<EventStream, SubscribeError> {
+        EventStream::begin(self, capacity)
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        self.bus.engine()
+    }
+
+    /// Subscribes a handler, as the bus keeps it, that needs its events for longer than a call.
+    pub(crate) fn add_owning(mut self, handler: Thunk) -> Result<SubscriptionId, SubscribeError> {
+        self.policies.owns = true;
+        self.add(handler)
+    }
+
+    /// Subscribes a handler as the bus keeps it.
+    pub(crate) fn add(mut self, handler: Thunk) -> Result<SubscriptionId, SubscribeError> {
         let pattern =
             Pattern::new(self.pattern).map_err(|error| SubscribeError::InvalidPattern { rule: error.to_string() })?;
         let lane = self.find_lane()?;
@@ -143,7 +262,7 @@ impl<'a> Subscribe<'a> {
         self.check_policies(lane)?;
         let sampling = self.bus.timing().into();
         let name = self.name.unwrap_or_else(|| self.pattern.to_owned()).into();
-        let (handler, policies) = (thunk(handler), self.policies.kept());
+        let policies = self.policies.kept();
         self.bus.engine().directory.subscribe(pattern, self.bus.engine().names, |id| Subscription {
             id,
             name,

@@ -23,6 +23,7 @@ const SPINES: &[&[&str]] = &[
         "delivery/retry",
         "delivery/timing",
         "delivery/histogram",
+        "delivery/reply",
         "delivery/report",
         "delivery/envelope",
         "delivery/room",

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::broadcast::{Receiver, Sender, channel};
+use tokio_peer::sync::broadcast::error::RecvError;
+use tokio_peer::sync::broadcast::{Receiver, Sender, channel};
 
 use super::Threads;
 use crate::queued::{Carrier, Producer};

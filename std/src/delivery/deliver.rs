@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use nervebus_core::{Entry, dispatch};
+use nervebus_core::{Entry, Handler};
 
 use crate::context::Handling;
+use crate::delivery::envelope::Envelope;
 use crate::delivery::failure::HandlerError;
 use crate::delivery::report::Outcome;
 use crate::delivery::subscription::{Failure, Subscription};
@@ -26,6 +27,9 @@ pub(crate) struct Trouble {
     /// Handlers whose turn came too late.
     pub(crate) expired: usize,
     pub(crate) failures: Failures,
+    /// Whether it stopped before a handler that needs the event for longer, because the payload lay in place. That
+    /// handler and those after it have not been called.
+    unfinished: bool,
 }
 
 /// Handlers that failed, and how.
@@ -34,36 +38,46 @@ pub(crate) type Failures = Vec<(Arc<Subscription>, Arc<HandlerError>)>;
 /// A subscription's place in a route.
 pub(crate) type RouteEntry = Entry<Arc<Subscription>>;
 
-/// Calls the handlers in order. Allocates only for failures.
+/// Calls the handlers in order, until one needs the event for longer than the call and its payload lies in place; see
+/// [`Delivered::is_unfinished`]. Allocates only for failures.
 #[inline]
 pub(crate) fn deliver<'r>(entries: impl IntoIterator<Item = &'r RouteEntry>, event: &Event<'_>) -> Delivered {
-    let _scope = enter(event);
     let mut delivered = Delivered::default();
-    delivered.handled = dispatch(entries, event, |entry, failure| delivered.fail(entry, failure)).handled;
+    delivered.call(entries, event, |_, _| ());
     delivered
 }
 
-/// Calls the handlers in order, and says of each that was called what it did.
-pub(crate) fn deliver_and_note<'r>(
-    entries: impl IntoIterator<Item = &'r RouteEntry>,
-    event: &Event<'_>,
+/// Calls the handlers of an event in its envelope, in order. With `noting`, it says of each that was called what it did.
+///
+/// The payload is moved to the heap when a handler's turn comes that needs it there, and not before.
+pub(crate) fn deliver_envelope<'r>(
+    entries: impl Iterator<Item = &'r RouteEntry> + Clone,
+    envelope: &mut Envelope,
+    topic: &str,
+    bus: u64,
+    noting: bool,
 ) -> (Delivered, Vec<Outcome>) {
-    let _scope = enter(event);
     let (mut delivered, mut outcomes) = (Delivered::default(), Vec::new());
-    for entry in entries {
-        let (failed, cancelled) = (delivered.failures().len(), delivered.cancelled());
-        delivered.handled += dispatch([entry], event, |entry, failure| delivered.fail(entry, failure)).handled;
-        if delivered.cancelled() > cancelled {
-            continue;
-        }
-        let result = delivered.failures().get(failed).map_or(Ok(()), |(_, error)| Err(Arc::clone(error)));
-        let subscription = &entry.handler;
-        outcomes.push(Outcome { subscription: subscription.id, handler: Arc::clone(&subscription.name), result });
+    let event = envelope.event(topic, bus);
+    if noting {
+        delivered.call(entries.clone(), &event, |entry, error| outcomes.push(outcome(entry, error)));
+    } else {
+        delivered.call(entries.clone(), &event, |_, _| ());
+    }
+    if delivered.is_unfinished() {
+        envelope.body.share();
+        let event = envelope.event(topic, bus);
+        delivered.go_on(entries, &event, |entry, error| {
+            if noting {
+                outcomes.push(outcome(entry, error));
+            }
+        });
     }
     (delivered, outcomes)
 }
 
-/// Calls the handlers in order, as long as it is not too late, and says of each that was called what it did.
+/// Calls the handlers in order, as long as it is not too late, and says of each that was called what it did. The payload
+/// is where every handler can have it.
 #[cold]
 pub(crate) fn deliver_until<'r>(
     entries: impl IntoIterator<Item = &'r RouteEntry>,
@@ -71,12 +85,20 @@ pub(crate) fn deliver_until<'r>(
     is_over: impl Fn() -> bool,
 ) -> (Delivered, Vec<Outcome>) {
     let mut entries = entries.into_iter().peekable();
-    let (mut delivered, outcomes) = deliver_and_note(std::iter::from_fn(|| entries.next_if(|_| !is_over())), event);
+    let (mut delivered, mut outcomes) = (Delivered::default(), Vec::new());
+    let in_time = std::iter::from_fn(|| entries.next_if(|_| !is_over()));
+    delivered.call(in_time, event, |entry, error| outcomes.push(outcome(entry, error)));
     let expired = entries.filter(|entry| entry.handler.is_active()).count();
     if expired > 0 {
         delivered.trouble.get_or_insert_default().expired = expired;
     }
     (delivered, outcomes)
+}
+
+fn outcome(entry: &RouteEntry, error: Option<&Arc<HandlerError>>) -> Outcome {
+    let subscription = &entry.handler;
+    let result = error.map_or(Ok(()), |error| Err(Arc::clone(error)));
+    Outcome { subscription: subscription.id, handler: Arc::clone(&subscription.name), result }
 }
 
 #[inline]
@@ -85,6 +107,53 @@ pub(crate) fn enter(event: &Event<'_>) -> Handling {
 }
 
 impl Delivered {
+    #[inline]
+    fn call<'r>(
+        &mut self,
+        entries: impl IntoIterator<Item = &'r RouteEntry>,
+        event: &Event<'_>,
+        mut note: impl FnMut(&'r RouteEntry, Option<&Arc<HandlerError>>),
+    ) {
+        let _scope = enter(event);
+        for entry in entries {
+            match entry.handler.handle(event) {
+                Ok(()) => {
+                    self.handled += 1;
+                    note(entry, None);
+                }
+                Err(failure) => {
+                    let goes_on = self.fail(entry, failure, &mut note);
+                    if !goes_on {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes a delivery up again that is [unfinished](Self::is_unfinished), with the payload shared by now.
+    #[cold]
+    pub(crate) fn go_on<'r>(
+        &mut self,
+        entries: impl IntoIterator<Item = &'r RouteEntry>,
+        event: &Event<'_>,
+        note: impl FnMut(&'r RouteEntry, Option<&Arc<HandlerError>>),
+    ) {
+        let called = self.handled + self.cancelled() + self.failures().len();
+        if let Some(trouble) = &mut self.trouble {
+            trouble.unfinished = false;
+        }
+        self.call(entries.into_iter().skip(called), event, note);
+        if self.cancelled() == 0 && self.failures().is_empty() {
+            self.trouble = None;
+        }
+    }
+
+    /// Whether a handler needs the payload to be shared before it, and those after it, can be called.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        self.trouble.as_ref().is_some_and(|trouble| trouble.unfinished)
+    }
+
     /// Handlers that were unsubscribed before their turn came.
     pub(crate) fn cancelled(&self) -> usize {
         self.trouble.as_ref().map_or(0, |trouble| trouble.cancelled)
@@ -99,12 +168,23 @@ impl Delivered {
         self.trouble.as_ref().map_or(&[], |trouble| &trouble.failures)
     }
 
+    /// Notes that a handler did not succeed; says whether the next one may be called.
     #[cold]
-    fn fail(&mut self, entry: &RouteEntry, failure: Failure) {
+    fn fail<'r>(
+        &mut self,
+        entry: &'r RouteEntry,
+        failure: Failure,
+        note: &mut impl FnMut(&'r RouteEntry, Option<&Arc<HandlerError>>),
+    ) -> bool {
         let trouble = self.trouble.get_or_insert_default();
         match failure {
             Failure::Cancelled => trouble.cancelled += 1,
-            Failure::Failed(error) => trouble.failures.push((Arc::clone(&entry.handler), error)),
+            Failure::Failed(error) => {
+                note(entry, Some(&error));
+                trouble.failures.push((Arc::clone(&entry.handler), error));
+            }
+            Failure::Unshared => trouble.unfinished = true,
         }
+        !trouble.unfinished
     }
 }

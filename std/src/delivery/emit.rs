@@ -17,7 +17,7 @@ use nervebus_core::gate::Pass;
 use crate::context::{self, Lineage};
 use crate::delivery::class::Class;
 use crate::delivery::count;
-use crate::delivery::deliver::{Trouble, deliver};
+use crate::delivery::deliver::{Delivered, Trouble, deliver};
 use crate::delivery::directory::{TooManyTopics, TopicRoute, TopicState};
 use crate::delivery::engine::{Engine, Exit, InlineAccount as Inline};
 use crate::delivery::envelope::{Envelope, Head, Kept, Meta};
@@ -132,7 +132,7 @@ impl Refused {
     }
 
     #[cold]
-    fn with<P>(self, payload: P) -> EmitError<P> {
+    pub(crate) fn with<P>(self, payload: P) -> EmitError<P> {
         match self {
             Self::InvalidTopic(rule) => EmitError::InvalidTopic { rule, payload },
             Self::TooManyTopics(limit) => EmitError::TooManyTopics { limit, payload },
@@ -289,28 +289,52 @@ impl Engine {
         }
         let cargo = Cargo::new(payload);
         self.inline.add(place, Inline::ROUTED, entries.len());
-        let delivered =
-            deliver(entries, &Event { head: &head, content: &cargo, topic: &topic.name, bus: self.bus, call: None });
-        self.inline.add(place, Inline::HANDLED, delivered.handled);
-        let handled = narrow(delivered.handled);
-        let failed = match delivered.trouble {
-            None => {
-                drop_quietly(cargo);
-                0
-            }
-            Some(trouble) => {
-                let failed = narrow(trouble.failures.len());
-                self.bury_inline(place, head, Body::of(cargo), &topic.name, *trouble);
-                failed
-            }
-        };
+        let event = Event { head: &head, content: &cargo, topic: &topic.name, bus: self.bus, call: None };
+        let delivered = deliver(entries, &event);
+        let mut receipt = Receipt { fate: Fate::Routed, ..Receipt::new(self.bus, number) };
+        if delivered.trouble.is_none() {
+            self.inline.add(place, Inline::HANDLED, delivered.handled);
+            receipt.handled = narrow(delivered.handled);
+            drop_quietly(cargo);
+        } else {
+            self.settle_here(place, topic, route, head, Body::of(cargo), delivered, &mut receipt);
+        }
         leave(pass, place, Exit::Routed);
-        Ok(Receipt { handled, failed, fate: Fate::Routed, ..Receipt::new(self.bus, number) })
+        Ok(receipt)
+    }
+
+    /// The rest of an emit to inline handlers that did not all succeed, or of which one needs the event for longer.
+    #[cold]
+    #[allow(clippy::too_many_arguments, reason = "what an emit has in hand")]
+    fn settle_here(
+        &self,
+        place: Place,
+        topic: &TopicState,
+        route: &TopicRoute,
+        head: Head,
+        mut body: Body,
+        mut delivered: Delivered,
+        receipt: &mut Receipt,
+    ) {
+        if delivered.is_unfinished() {
+            body.share();
+            let event = Event { head: &head, content: body.content(), topic: &topic.name, bus: self.bus, call: None };
+            delivered.go_on(route.inline(), &event, |_, _| ());
+        }
+        self.inline.add(place, Inline::HANDLED, delivered.handled);
+        receipt.handled = narrow(delivered.handled);
+        match delivered.trouble {
+            None => drop_quietly(body),
+            Some(trouble) => {
+                receipt.failed = narrow(trouble.failures.len());
+                self.bury_inline(place, head, body, &topic.name, *trouble);
+            }
+        }
     }
 
     #[cold]
     pub(super) fn bury_inline(&self, place: Place, head: Head, body: Body, topic: &str, trouble: Trouble) {
-        let Trouble { cancelled, expired, failures } = trouble;
+        let Trouble { cancelled, expired, failures, .. } = trouble;
         self.inline.add(place, Inline::CANCELLED, cancelled);
         self.inline.add(place, Inline::FAILED, failures.len());
         self.inline.add(place, Inline::EXPIRED, expired);

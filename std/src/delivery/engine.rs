@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use nervebus_core::LaneId;
+use nervebus_core::SubscriptionId;
 use nervebus_core::gate::Gate;
 
 use crate::admission::name::NameRule;
@@ -19,6 +20,8 @@ use crate::delivery::timer::Timer;
 use crate::platform::clock::Clock;
 use crate::platform::place::{Place, STRIPES};
 use crate::platform::random::Dice;
+use crate::platform::runtime::Runtime;
+use crate::platform::signal::Signal;
 
 /// The topic of the record of a failed handler.
 pub(crate) const HANDLER_ERROR: &str = "system.handler_error";
@@ -145,6 +148,12 @@ pub(crate) struct Engine {
     pub(crate) timer: Arc<Timer<Self>>,
     /// What spreads retries.
     pub(crate) dice: Dice,
+    /// What the futures of async handlers may use.
+    pub(crate) runtime: Runtime,
+    /// Given when a shutdown's deadline has passed: the futures of async handlers are dropped.
+    pub(crate) cancelled: Arc<Signal>,
+    /// Given when a shutdown is over: no event will ever come.
+    pub(crate) ended: Arc<Signal>,
     /// The clock's moment at which the bus was built.
     pub(crate) started: u64,
     /// Whether a handler has shut the bus down, and a thread was started for that.
@@ -160,5 +169,18 @@ impl Engine {
     /// The name of a lane, for people.
     pub(crate) fn lane_name(&self, lane: LaneId) -> &str {
         self.queue(lane).map_or("inline", |queue| &queue.name)
+    }
+
+    /// Ends a subscription; `false` if there is none of this identity.
+    pub(crate) fn unsubscribe(&self, id: SubscriptionId) -> bool {
+        let ended = self.directory.unsubscribe(id);
+        if ended.is_some_and(|ended| ended.followed) {
+            // Every worker keeps whole routes, those of other lanes' handlers included.
+            self.queues.iter().for_each(|queue| queue.forget_ended());
+        }
+        if ended.is_some() {
+            self.forget_retries(id);
+        }
+        ended.is_some()
     }
 }

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::context::Lineage;
 use crate::delivery::class::Class;
+use crate::delivery::reply::ReplyTo;
 use crate::delivery::report::Ticket;
-use crate::event::{Event, Held};
+use crate::event::{Event, Held, OwnedEvent};
 use crate::payload::{Body, Content};
 use crate::platform::clock;
 
@@ -22,6 +23,8 @@ pub(crate) struct Meta {
     pub(crate) idempotency_key: Option<Box<str>>,
     /// Seconds since the Unix epoch, when the emitter said when the event happened.
     pub(crate) timestamp: Option<f64>,
+    /// Where the answer goes, when the event is a request.
+    pub(crate) reply: Option<Arc<ReplyTo>>,
 }
 
 /// A class as a number that is 0 for a normal event: beside other zeros it is written for nothing.
@@ -174,7 +177,21 @@ impl Kept {
     pub(crate) fn new(head: Head, body: Body, topic: &str, bus: u64) -> Self {
         // Nobody may have asked yet, and later would be too late.
         head.emitted_at();
+        let mut body = body;
+        // A handler that owns its events may be the next to see it, and finds it in place no longer.
+        body.share();
         Self { head, body, topic: topic.into(), bus }
+    }
+}
+
+impl Event<'_> {
+    /// The event for longer than this view lasts, with the same payload; `None` while that lies [in
+    /// place](Event::is_shared).
+    ///
+    /// Costs two allocations.
+    pub(crate) fn keep(&self) -> Option<OwnedEvent> {
+        let body = Body::Shared(Arc::clone(self.content.shared()?));
+        Some(OwnedEvent(Arc::new(Kept::new(self.head.clone(), body, self.topic, self.bus))))
     }
 }
 

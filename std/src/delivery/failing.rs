@@ -24,6 +24,7 @@ use crate::platform::clock;
 pub(crate) enum Ended {
     Handled,
     Failed,
+    TimedOut,
     Cancelled,
 }
 
@@ -151,6 +152,7 @@ impl Engine {
             None => return,
             Some(Ended::Handled) => &outcomes.handled,
             Some(Ended::Failed) => &outcomes.failed,
+            Some(Ended::TimedOut) => &outcomes.timed_out,
             Some(Ended::Cancelled) => &outcomes.cancelled,
         };
         count::add_alone(counter, 1);
@@ -183,7 +185,7 @@ impl Engine {
             |lost| {
                 let lane = queue.map_or("inline", |queue| &*queue.name);
                 self.lay_down(lane, lost.0, lost.1, &error);
-                Some(Ended::Failed)
+                Some(if was_timeout(&error) { Ended::TimedOut } else { Ended::Failed })
             },
             |()| None,
         );
@@ -306,6 +308,10 @@ fn reason_of(error: &HandlerError) -> Reason {
         HandlerError::Timeout { .. } => Reason::HandlerTimeout,
         _ => Reason::HandlerError,
     }
+}
+
+fn was_timeout(error: &HandlerError) -> bool {
+    matches!(error, HandlerError::Timeout { .. })
 }
 
 /// Whether the handler had a say in this.

@@ -15,7 +15,8 @@ pub enum HandlerError {
     Error(Box<dyn Error + Send + Sync>),
     /// It panicked, with this message. The panic went no further.
     Panic(String),
-    /// It did not return in time. It may still run, but what it returns is discarded.
+    /// It did not end in time. The future of an async handler was dropped then; any other may still run, but what it
+    /// returns is discarded.
     Timeout {
         /// How long it had.
         after: Duration,

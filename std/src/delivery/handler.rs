@@ -4,7 +4,7 @@ use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::delivery::failure::{HandlerError, drop_quietly};
-use crate::event::Event;
+use crate::event::{Event, OwnedEvent};
 
 /// What a handler may return: nothing, or a `Result` whose error can be boxed (`String`, `&str`, any error type).
 pub trait HandlerResult {
@@ -28,7 +28,8 @@ impl<E: Into<Box<dyn Error + Send + Sync>>> HandlerResult for Result<(), E> {
     }
 }
 
-/// A handler as the bus keeps it.
+/// A handler as the bus keeps it. One that owns its events is kept like this as well, and keeps the event that it is
+/// shown; its subscription says so ([`Policies::owns`](crate::delivery::subscription::Policies::owns)).
 pub(crate) type Thunk = Box<dyn Fn(&Event<'_>) -> Result<(), HandlerError> + Send + Sync>;
 
 /// Wraps a user's closure: results become one type, and a panic becomes an error.
@@ -37,15 +38,37 @@ where
     F: Fn(&Event<'_>) -> R + Send + Sync + 'static,
     R: HandlerResult,
 {
+    Box::new(move |event| guarded(|| handler(event).into_result().map_err(HandlerError::Error)))
+}
+
+/// Wraps a user's closure that owns its events.
+pub(crate) fn owned_thunk<F, R>(handler: F) -> Thunk
+where
+    F: Fn(OwnedEvent) -> R + Send + Sync + 'static,
+    R: HandlerResult,
+{
     Box::new(move |event| {
-        // Unwind safety: what a panic leaves half-done is the handler's own state, which the bus never looks at.
-        match catch_unwind(AssertUnwindSafe(|| handler(event).into_result())) {
-            Ok(result) => result.map_err(HandlerError::Error),
-            Err(payload) => {
-                let error = HandlerError::from_panic(&*payload);
-                drop_quietly(payload);
-                Err(error)
-            }
-        }
+        let event = keep(event)?;
+        guarded(|| handler(event).into_result().map_err(HandlerError::Error))
     })
+}
+
+/// The event, for longer than the call.
+pub(crate) fn keep(event: &Event<'_>) -> Result<OwnedEvent, HandlerError> {
+    // Whoever delivers shares the payload first; should one not, the failure says so and the event is a dead letter.
+    event.keep().ok_or_else(|| HandlerError::Error("the event could not be kept for its handler".into()))
+}
+
+/// Calls user code: a panic becomes an error, and goes no further.
+#[inline]
+pub(crate) fn guarded<T>(call: impl FnOnce() -> Result<T, HandlerError>) -> Result<T, HandlerError> {
+    // Unwind safety: what a panic leaves half-done is the handler's own state, which the bus never looks at.
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(result) => result,
+        Err(payload) => {
+            let error = HandlerError::from_panic(&*payload);
+            drop_quietly(payload);
+            Err(error)
+        }
+    }
 }

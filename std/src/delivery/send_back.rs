@@ -56,7 +56,7 @@ impl Engine {
             Some(Ended::Handled) => Inline::HANDLED,
             Some(Ended::Cancelled) => Inline::CANCELLED,
             // Without a lane nothing waits.
-            Some(Ended::Failed) | None => Inline::FAILED,
+            Some(Ended::Failed | Ended::TimedOut) | None => Inline::FAILED,
         };
         self.inline.add(place, which, 1);
         self.inline_again.end();

@@ -123,6 +123,8 @@ impl Engine {
             let engine = Arc::clone(self);
             if threads::spawn("nervebus-shutdown".into(), move || engine.drain(deadline)).is_err() {
                 self.close_lanes();
+                self.cancelled.give();
+                self.ended.give();
             }
         }
         self.shutdown_report()
@@ -169,6 +171,7 @@ impl Engine {
         }
         self.queues.iter().for_each(|queue| queue.close());
         self.queues.iter().for_each(|queue| self.end(queue, handlers_end));
+        self.cancel_futures();
         self.timer.close().into_iter().for_each(drop_quietly);
         self.timer.ended.wait_until(&self.clock, end);
         if let Some(tap) = &self.tap {
@@ -176,6 +179,21 @@ impl Engine {
             self.end(tap, end);
         }
         self.dead_letters.flush(&self.clock, end);
+        self.ended.give();
+    }
+
+    /// Has the futures that async handlers are still at dropped, and gives their workers a moment of real time for it: one
+    /// that is in the middle of a poll cannot be stopped.
+    fn cancel_futures(&self) {
+        const LOOKS: u32 = 500;
+        const REST: Duration = Duration::from_micros(200);
+        if self.cancelled.give() {
+            let wait = self.clock.wait(None);
+            let mut looks = 0..LOOKS;
+            while !self.queues.iter().all(|queue| queue.ended.is_open()) && looks.next().is_some() {
+                wait.park(REST);
+            }
+        }
     }
 
     /// Whether no lane has anything to do. Events that went from lane to lane while we looked change the number of

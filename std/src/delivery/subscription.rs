@@ -43,13 +43,23 @@ pub(crate) struct Policies {
     pub(crate) retry: Option<Retrying>,
     /// Whether a call may be made.
     pub(crate) breaker: Option<Breaker>,
+    /// Whether it needs events for longer than a call, whose payloads must be [shared](Event::is_shared) for that.
+    pub(crate) owns: bool,
+    /// Whether it answers requests.
+    pub(crate) answers: bool,
 }
 
 impl Policies {
     /// Whether there is none.
     fn is_empty(&self) -> bool {
-        let Self { timeout, retry, breaker } = self;
-        timeout.is_none() && retry.is_none() && breaker.is_none()
+        let Self { timeout, retry, breaker, owns, answers } = self;
+        timeout.is_none() && retry.is_none() && breaker.is_none() && !owns && !answers
+    }
+
+    /// Whether the handler needs the event for longer than it can have it now.
+    #[cold]
+    fn lacks(&self, event: &Event<'_>) -> bool {
+        self.owns && !event.is_shared()
     }
 
     /// As a subscription keeps them.
@@ -65,6 +75,8 @@ pub(crate) enum Failure {
     Cancelled,
     /// The handler failed.
     Failed(Arc<HandlerError>),
+    /// The handler was not called: it needs the event for longer, and the payload lies in place still.
+    Unshared,
 }
 
 impl<'a> Handler<Event<'a>> for Subscription {
@@ -79,7 +91,10 @@ impl<'a> Handler<Event<'a>> for Subscription {
         }
         let result = match &self.policies {
             None => self.call(event),
-            Some(_) => {
+            Some(policies) => {
+                if policies.lacks(event) {
+                    return Err(Failure::Unshared);
+                }
                 let permit = self.admit(event).map_err(|refusal| Failure::Failed(Arc::new(refusal)))?;
                 let result = self.call(event);
                 self.conclude(permit, result.is_ok());
@@ -158,6 +173,21 @@ impl Subscription {
     /// Its breaker, if it has one.
     pub(crate) fn breaker(&self) -> Option<&Breaker> {
         self.policies.as_ref()?.breaker.as_ref()
+    }
+
+    /// Whether the handler needs events for longer than a call.
+    pub(crate) fn owns(&self) -> bool {
+        self.policies.as_ref().is_some_and(|policies| policies.owns)
+    }
+
+    /// Whether events for the handler may have to be kept beside others that are still under way.
+    pub(crate) fn keeps(&self) -> bool {
+        self.policies.as_ref().is_some_and(|policies| policies.owns || policies.retry.is_some())
+    }
+
+    /// Whether the handler answers requests.
+    pub(crate) fn answers(&self) -> bool {
+        self.policies.as_ref().is_some_and(|policies| policies.answers)
     }
 
     #[cold]

@@ -185,7 +185,11 @@ impl Progress {
                 self.say(subscription, Ok(()));
             }
             Err(error) => {
-                self.tally.failed += 1;
+                match error {
+                    // The future of an async handler, which was dropped.
+                    HandlerError::Timeout { .. } => self.tally.timed_out += 1,
+                    _ => self.tally.failed += 1,
+                }
                 self.fail(subscription, Arc::new(error));
             }
         }

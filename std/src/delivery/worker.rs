@@ -13,7 +13,7 @@ use nervebus_core::ring::PopError;
 
 use crate::context;
 use crate::delivery::count;
-use crate::delivery::deliver::{deliver, deliver_and_note};
+use crate::delivery::deliver::deliver_envelope;
 use crate::delivery::directory::{RouteCache, TopicRoute, TopicState};
 use crate::delivery::engine::Engine;
 use crate::delivery::envelope::{Envelope, TopicId};
@@ -185,11 +185,7 @@ fn handle(
     // Who subscribed after the emit does not get this event, though the route has them by now.
     let version = envelope.version;
     let entries = route.lane(queue.id).iter().filter(|entry| entry.since <= version);
-    let event = envelope.event(&topic.name, engine.bus);
-    let (delivered, outcomes) = match &ticket {
-        None => (deliver(entries, &event), Vec::new()),
-        Some(_) => deliver_and_note(entries, &event),
-    };
+    let (delivered, outcomes) = deliver_envelope(entries, &mut envelope, &topic.name, engine.bus, ticket.is_some());
     let (expected, handled) = (u64::from(envelope.expected), delivered.handled as u64);
     let failures = delivered.failures();
     let mut waiting = 0;

@@ -137,7 +137,9 @@ fn of_many_threads_one_begins_each_episode_and_one_ends_it() {
         }
     });
     assert_eq!((began.into_inner(), ended.into_inner()), (EPISODES as usize, EPISODES as usize));
-    assert_eq!(events.into_inner(), EPISODES * (40 * THREADS as u64 - 50));
+    // One that is noted at the same time as the first one too many may be counted with it.
+    let exact = EPISODES * (40 * THREADS as u64 - 50);
+    assert!((exact..exact + EPISODES * THREADS as u64).contains(&events.into_inner()));
 }
 
 proptest! {

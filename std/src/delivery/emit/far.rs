@@ -8,7 +8,7 @@ use super::admit::Admission;
 use super::{How, Refused, Returned, narrow, patience_here};
 use crate::context::{self, Deadline, Lineage};
 use crate::delivery::class::Class;
-use crate::delivery::deliver::{deliver, deliver_and_note, deliver_until};
+use crate::delivery::deliver::{deliver_envelope, deliver_until};
 use crate::delivery::directory::{TopicRoute, TopicState};
 use crate::delivery::engine::{Engine, Exit, InlineAccount as Inline};
 use crate::delivery::envelope::{Envelope, Head};
@@ -16,6 +16,7 @@ use crate::delivery::failure::drop_quietly;
 use crate::delivery::lane::{Patience, Pushed, Queue};
 use crate::delivery::report::Waiter;
 use crate::delivery::watch::CallLimit;
+use crate::event::Event;
 use crate::payload::Body;
 use crate::platform::place::Place;
 use crate::receipt::{Fate, Receipt};
@@ -275,25 +276,20 @@ impl Engine {
     ) {
         let entries = route.inline();
         self.inline.add(place, Inline::ROUTED, entries.len());
-        let mut event = envelope.event(&topic.name, self.bus);
         let expires = envelope.head.expires;
-        let limit = CallLimit { clock: &self.clock, deadline: expires, watchdog: None };
-        let delivered = match waiter {
-            waiter if expires != 0 => {
-                event.call = Some(&limit);
-                let (delivered, outcomes) = deliver_until(entries, &event, || self.clock.now() >= expires);
-                if let Some(waiter) = waiter {
-                    waiter.add(outcomes, delivered.cancelled() + delivered.expired());
-                }
-                delivered
+        let (delivered, outcomes) = if expires == 0 {
+            deliver_envelope(entries.iter(), envelope, &topic.name, self.bus, waiter.is_some())
+        } else {
+            if entries.iter().any(|entry| entry.handler.owns()) {
+                envelope.body.share();
             }
-            None => deliver(entries, &event),
-            Some(waiter) => {
-                let (delivered, outcomes) = deliver_and_note(entries, &event);
-                waiter.add(outcomes, delivered.cancelled());
-                delivered
-            }
+            let limit = CallLimit { clock: &self.clock, deadline: expires, watchdog: None };
+            let event = Event { call: Some(&limit), ..envelope.event(&topic.name, self.bus) };
+            deliver_until(entries, &event, || self.clock.now() >= expires)
         };
+        if let Some(waiter) = waiter {
+            waiter.add(outcomes, delivered.cancelled() + delivered.expired());
+        }
         self.inline.add(place, Inline::HANDLED, delivered.handled);
         receipt.handled = narrow(delivered.handled);
         receipt.failed = narrow(delivered.failures().len());

@@ -38,6 +38,11 @@ pub(super) fn handle(
     envelope: Envelope,
 ) -> Result<(), Revoked> {
     let Some(seen) = topics.get(engine, envelope.topic) else { return Ok(()) };
+    let mut envelope = envelope;
+    if seen.route.load().lane(queue.id).iter().any(|entry| entry.handler.keeps()) {
+        // While it is watched, nobody can move it.
+        envelope.body.share();
+    }
     let work = Work::new(envelope, Arc::clone(&seen.topic), engine.bus);
     go_on(engine, queue, topics, seat, work)
 }
