@@ -24,8 +24,9 @@ fn ten(overflow: Overflow) -> Lane {
 
 /// A bus whose lane `ten` is held up by an event of `t` until told otherwise.
 struct Rig {
-    bus: Bus,
+    /// Before the bus: a test that fails lets the worker go, and then waits for it.
     go: Sender<()>,
+    bus: Bus,
     /// The records of shedding.
     told: Receiver<Value>,
     handled: Arc<AtomicU64>,
@@ -48,7 +49,7 @@ impl Rig {
         bus.on("system.load_shedding").inline().handle(tell).unwrap();
         bus.emit("t", ()).unwrap();
         begun.recv_timeout(GUARD).unwrap();
-        Self { bus, go, told, handled }
+        Self { go, bus, told, handled }
     }
 
     fn emit(&self, class: Class) -> Receipt {
