@@ -43,7 +43,7 @@ fn counting(bus: &Bus, topic: &str) -> Arc<AtomicU64> {
     seen
 }
 
-fn with_id<'a>(bus: &Bus, topic: &'a str, id: &str) -> Result<Receipt, EmitError<&'static str>> {
+fn with_id(bus: &Bus, topic: &str, id: &str) -> Result<Receipt, EmitError<&'static str>> {
     bus.event(topic, "payload").event_id(id).emit()
 }
 

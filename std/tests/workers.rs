@@ -88,7 +88,7 @@ fn as_many_handlers_run_at_once_as_the_lane_has_workers() {
     let bus = bus(WORKERS, 16);
     // It opens only when all three stand before it.
     let together = Arc::new(Barrier::new(WORKERS));
-    bus.on("meet").lane("many").handle(move |_| drop(together.wait())).unwrap();
+    bus.on("meet").lane("many").handle(move |_| _ = together.wait()).unwrap();
     (0..WORKERS).for_each(|_| _ = bus.emit("meet", ()).unwrap());
     assert!(bus.shutdown(GRACE).drained);
 }
