@@ -291,16 +291,17 @@ impl Engine {
         self.inline.add(place, Inline::ROUTED, entries.len());
         let event = Event { head: &head, content: &cargo, topic: &topic.name, bus: self.bus, call: None };
         let delivered = deliver(entries, &event);
-        let mut receipt = Receipt { fate: Fate::Routed, ..Receipt::new(self.bus, number) };
-        if delivered.trouble.is_none() {
-            self.inline.add(place, Inline::HANDLED, delivered.handled);
-            receipt.handled = narrow(delivered.handled);
-            drop_quietly(cargo);
-        } else {
-            self.settle_here(place, topic, route, head, Body::of(cargo), delivered, &mut receipt);
+        if delivered.trouble.is_some() {
+            let receipt = self.settle_here(place, topic, route, head, Body::of(cargo), delivered);
+            leave(pass, place, Exit::Routed);
+            return Ok(receipt);
         }
+        self.inline.add(place, Inline::HANDLED, delivered.handled);
+        drop_quietly(cargo);
         leave(pass, place, Exit::Routed);
-        Ok(receipt)
+        // Made where it is returned, for the same reason as a head.
+        let handled = narrow(delivered.handled);
+        Ok(Receipt { handled, fate: Fate::Routed, ..Receipt::new(self.bus, number) })
     }
 
     /// The rest of an emit to inline handlers that did not all succeed, or of which one needs the event for longer.
@@ -314,8 +315,8 @@ impl Engine {
         head: Head,
         mut body: Body,
         mut delivered: Delivered,
-        receipt: &mut Receipt,
-    ) {
+    ) -> Receipt {
+        let mut receipt = Receipt { fate: Fate::Routed, ..Receipt::new(self.bus, head.seq) };
         if delivered.is_unfinished() {
             body.share();
             let event = Event { head: &head, content: body.content(), topic: &topic.name, bus: self.bus, call: None };
@@ -330,6 +331,7 @@ impl Engine {
                 self.bury_inline(place, head, body, &topic.name, *trouble);
             }
         }
+        receipt
     }
 
     #[cold]
@@ -364,8 +366,8 @@ impl Engine {
         payload: P,
         how: How<'_>,
     ) -> Result<Receipt, EmitError<P>> {
-        let mut receipt = Receipt::new(self.bus, pass.number());
-        let mut head = Head::new(pass.number());
+        let number = pass.number();
+        let mut head = Head::new(number);
         if let Err(detour) = self.inherit_short(&mut head, false) {
             return self.emit_detour(pass, place, topic, route, payload, how, detour);
         }
@@ -378,19 +380,18 @@ impl Engine {
             envelope.head.key = how.key;
             envelope
         };
-        receipt.fate = Fate::Routed;
         let patience = patience_here(how.patience);
-        match queue.push_with(expected, make, patience, place) {
-            Pushed::Admitted => receipt.admitted = 1,
-            Pushed::Dropped => receipt.dropped = 1,
+        let admitted = match queue.push_with(expected, make, patience, place) {
+            Pushed::Admitted => 1,
+            Pushed::Dropped => 0,
             Pushed::Refused(refusal) => {
                 let why = if refusal.closed { Refused::Closed } else { Refused::full(queue, patience) };
                 leave(pass, place, why.exit());
                 return self.give_back((why, refusal.envelope.body));
             }
-        }
+        };
         leave(pass, place, Exit::Routed);
-        Ok(receipt)
+        Ok(Receipt { admitted, dropped: 1 - admitted, fate: Fate::Routed, ..Receipt::new(self.bus, number) })
     }
 
     /// Unpacks what was refused. It was never shared, so the value comes back; were it shared, some lane has it and
