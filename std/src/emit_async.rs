@@ -57,7 +57,11 @@ impl<'a, P: Payload> EmitAsync<'a, P> {
     }
 
     pub(crate) fn with(engine: &'a Arc<Engine>, topic: &'a str, payload: P, key: u64, extra: Extra) -> Self {
-        Self { key, ..Self::of(engine, Target::Name(topic), payload, Some(extra)) }
+        // It waits no longer than its event lives.
+        let deadline = extra.lineage.as_ref().and_then(|lineage| lineage.deadline.as_ref());
+        let deadline = deadline.map(|deadline| deadline.on(engine.bus, &engine.clock));
+        let limit = deadline.into_iter().chain((extra.expires != 0).then_some(extra.expires)).min();
+        Self { key, limit, ..Self::of(engine, Target::Name(topic), payload, Some(extra)) }
     }
 
     pub(crate) fn on(engine: &'a Arc<Engine>, topic: &'a TopicState, route: &'a mut RouteCache, payload: P) -> Self {
@@ -205,7 +209,8 @@ impl<P: Payload> Future for EmitAndWaitAsync<'_, P> {
         let this = self.get_mut();
         let waker = context.waker();
         let engine = this.emit.engine;
-        this.emit.limit.get_or_insert_with(|| engine.clock.after(engine.wait_limit));
+        let most = engine.clock.after(engine.wait_limit);
+        this.emit.limit = Some(this.emit.limit.map_or(most, |limit| limit.min(most)));
         let receipt = match this.receipt {
             Some(receipt) => receipt,
             None => match this.emit.poll_emit(waker) {

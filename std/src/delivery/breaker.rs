@@ -241,9 +241,10 @@ impl Breaker {
         HandlerError::BreakerOpen { breaker: Arc::clone(&self.shared.name), until: self.wall_time(until) }
     }
 
-    /// The moment at which a caller that was refused just now may try again.
-    pub(crate) fn next_try(&self) -> u64 {
-        self.shared.until.load(Ordering::Relaxed)
+    /// How long until a caller that was refused just now may try again, on whatever clock.
+    pub(crate) fn next_try(&self) -> Duration {
+        let until = self.shared.until.load(Ordering::Relaxed);
+        self.shared.home.get().map_or(Duration::ZERO, |home| home.clock.until(until))
     }
 
     /// Says how a call went.

@@ -2,12 +2,13 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nervebus_core::{Handler, Reason};
 
 use crate::context::Handling;
 use crate::delivery::again::{NoWait, Origin, Redelivery};
-use crate::delivery::breaker::Change;
+use crate::delivery::breaker::{Breaker, Change};
 use crate::delivery::count;
 use crate::delivery::dead_letters::{DeadLetter, Obituary};
 use crate::delivery::engine::{BREAKER_CLOSED, BREAKER_OPENED, Engine, HANDLER_ERROR, HANDLER_TIMEOUT};
@@ -132,8 +133,8 @@ impl Engine {
             }
             failed.put_off += 1;
             // What waits for one breaker does not come back together.
-            let from = failed.subscription.breaker().map_or(0, |breaker| breaker.next_try());
-            return Some(from.saturating_add(clock::nanos(policy.delay(1, random))));
+            let left = failed.subscription.breaker().map_or(Duration::ZERO, Breaker::next_try);
+            return Some(self.clock.after(left.saturating_add(policy.delay(1, random))));
         }
         match policy.next(&retrying.budget, failed.calls, error, random) {
             Ok(delay) => Some(self.clock.after(delay)),

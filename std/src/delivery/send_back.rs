@@ -20,8 +20,11 @@ impl SendBack for Engine {
             self.dead_letters.put_back(letter);
             return Err(Unsent::Closed);
         }
+        let key = letter.event.as_event().head.key;
+        // One that has a key stays with the worker of that key.
+        let which = if key == 0 { letter.id } else { key };
         let again = Redelivery::of_letter(letter, to);
-        let Some(queue) = self.queue(to.lane) else {
+        let Some(queue) = self.queues.pick(to.lane, which) else {
             self.redeliver_here(again);
             return Ok(());
         };

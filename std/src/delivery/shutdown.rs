@@ -142,6 +142,8 @@ impl Engine {
         let (engine, promise) = (Arc::clone(self), Arc::clone(&report));
         if threads::spawn("nervebus-shutdown".into(), move || promise.keep(engine.shutdown(deadline))).is_err() {
             self.close_lanes();
+            self.cancelled.give();
+            self.ended.give();
             report.keep(self.shutdown_report());
         }
         ShutdownAsync { report }
@@ -209,7 +211,7 @@ impl Engine {
     /// Waits for a closed lane's worker, and takes what it has not got to by the deadline.
     fn end(&self, queue: &Arc<Queue>, deadline: u64) {
         // Nobody waits for a worker that a lane does not have, if it has nothing to do.
-        let idle = || queue.watch.is_vacant() && queue.pending_events() == 0;
+        let idle = || queue.watch.is_vacant() && queue.pending_events() == 0 && queue.again.underway.now() == 0;
         if idle() || queue.ended.wait_until(&self.clock, deadline) {
             return;
         }
@@ -229,15 +231,19 @@ impl Engine {
 
     /// Takes the event that a lane without a worker has not got through.
     fn give_up(&self, queue: &Arc<Queue>) {
+        let mut ticket = None;
         let finished = |work: &Work| {
             count::add(&queue.left, 1);
             let ended = work.progress().tally.settle(&queue.outcomes, Deferred::default());
             count::add(&queue.outcomes.dropped, u64::from(work.envelope().expected).saturating_sub(ended));
             count::add(&queue.dropped_events, 1);
             count::add_alone(&queue.outcomes.finished, 1);
-            drop_quietly(work.progress().ticket.take());
+            ticket = work.progress().ticket.take();
         };
-        if let Some(work) = queue.watch.give_up(finished) {
+        let given_up = queue.watch.give_up(finished);
+        // Outside the locks: it wakes whoever waits, which may be a task of the user's.
+        drop_quietly(ticket);
+        if let Some(work) = given_up {
             self.bury_left(OwnedEvent(Arc::new(*work)), queue);
         }
     }

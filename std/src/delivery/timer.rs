@@ -5,7 +5,6 @@
 //! wheel rounds moments to its ticks, has to sort within one, and steps through the empty ones when a clock jumps; a heap
 //! keeps what was cancelled until its moment comes, and most timeouts are cancelled. The tree is exact to the nanosecond,
 //! gives the place of a cancelled job back at once, and is the standard library's.
-#![allow(dead_code, reason = "timeouts, which use the rest of it, are not wired in yet")]
 
 use std::collections::BTreeMap;
 use std::fmt;

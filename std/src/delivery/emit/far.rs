@@ -116,6 +116,7 @@ impl Engine {
                 Pushed::Refused(refusal) => {
                     let alone = self.tap.is_none() && route.entries().len() == entries.len();
                     let untouched = self.tap.is_none()
+                        && route.inline().is_empty()
                         && *receipt == Receipt { fate: Fate::Routed, ..Receipt::new(self.bus, receipt.seq) };
                     if alone || (untouched && !refusal.closed && queue.puts_off(patience)) {
                         // The copy for the lanes to come: a payload that comes back has one owner.
