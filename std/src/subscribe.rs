@@ -90,7 +90,8 @@ impl<'a> Subscribe<'a> {
     /// `system.handler_timeout` event says so, whoever waits for the event is told, its other handlers are called, and
     /// the lane goes on. Should the handler return after all, what it returns is discarded. How many threads may be left
     /// like that is the builder's [`max_abandoned`](crate::Builder::max_abandoned). A handler that looks at
-    /// [`Event::deadline`] or [`Event::is_abandoned`] gives up by itself.
+    /// [`Event::deadline`] or [`Event::is_abandoned`] gives up by itself. A retry, or a dead letter that was sent back, has as
+    /// long, and is a failed try when that is up.
     ///
     /// # Cost
     ///

@@ -5,12 +5,13 @@
     reason = "tests start threads and stop at the first surprise"
 )]
 
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use nervebus::{Bus, EmitError, Event, Lane, ManualClock, Overflow, Reason};
+use nervebus::{Bus, EmitError, Event, Lane, ManualClock, Overflow, Reason, Retry};
 
 /// Long enough for the slowest machine; reached only when something hangs.
 const GUARD: Duration = Duration::from_secs(20);
@@ -172,6 +173,45 @@ fn a_time_to_live_is_not_inherited_and_an_inherited_deadline_cannot_be_put_off()
     let whole = Some(SECOND * 2);
     assert!(seen.try_iter().eq([("plain", whole), ("later", whole), ("sooner", own), ("own", own)]));
     end(&bus);
+}
+
+#[test]
+fn an_event_that_has_expired_is_not_tried_again() {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    // How many retries wait, when the lanes have nothing else to do.
+    let retrying = |bus: &Bus| {
+        let lanes = bus.ledger().lanes;
+        lanes.iter().all(|lane| lane.pending_events == 0).then(|| lanes.iter().map(|lane| lane.retrying).sum::<u64>())
+    };
+    let clock = ManualClock::new();
+    let bus = Bus::builder().clock(&clock).build().unwrap();
+    let calls = Arc::new(AtomicU64::new(0));
+    for timeout in [Some(SECOND), None] {
+        let counter = Arc::clone(&calls);
+        let handler = move |_: &Event<'_>| {
+            counter.fetch_add(1, Ordering::Relaxed);
+            Err("no")
+        };
+        let policy = Retry::exponential(DAY).max_delay(DAY);
+        bus.on("job").retry(policy).timeout(timeout).handle(handler).unwrap();
+    }
+    bus.event("job", ()).ttl(NANO * 1_000).emit().unwrap();
+    until("it is not tried again", || retrying(&bus) == Some(2));
+    clock.advance(DAY);
+    until("it is still tried", || retrying(&bus) == Some(0));
+    let letters = bus.dead_letters().list();
+    assert_eq!(letters.len(), 2, "one for each handler");
+    for letter in &letters {
+        assert_eq!((letter.reason, letter.attempts, letter.history.len()), (Reason::Expired, 1, 1));
+        assert_eq!(letter.error, "it expired before attempt 2");
+    }
+    bus.dead_letters().retry(1).unwrap();
+    until("it is still tried", || retrying(&bus) == Some(0));
+    assert_eq!(calls.load(Ordering::Relaxed), 2);
+    assert_eq!((bus.dead_letters().len(), bus.dead_letters().total()), (2, 2));
+    end(&bus);
+    let of = bus.ledger().deliveries();
+    assert_eq!((of.routed, of.expired, of.failed), (3, 3, 0));
 }
 
 #[test]

@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nervebus::{Bus, HandlerError, Ledger, ManualClock, Reason, Retry, RetryStats, SubscribeError, json};
+use nervebus::{Bus, Event, HandlerError, Ledger, ManualClock, Reason, Retry, RetryStats, SubscribeError, json};
 
 /// Long enough for the slowest machine; reached only when something hangs.
 const GUARD: Duration = Duration::from_secs(60);
+const NANO: Duration = Duration::from_nanos(1);
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -112,7 +113,7 @@ fn a_poison_event_is_tried_exactly_as_often_as_allowed_and_then_parked() {
 fn a_handler_that_recovers_handles_the_event_once() {
     let clock = ManualClock::new();
     let bus = bus(&clock);
-    let flaky = |event: &nervebus::Event<'_>| match event.attempt() {
+    let flaky = |event: &Event<'_>| match event.attempt() {
         1 => Err("busy"),
         2 => panic!("still busy"),
         _ => Ok(()),
@@ -132,7 +133,7 @@ fn no_retry_comes_before_its_moment_and_none_after_its_ceiling() {
     let bus = bus(&clock);
     let calls = Arc::new(Mutex::new(Vec::new()));
     let (log, time) = (Arc::clone(&calls), clock.clone());
-    let note = move |_: &nervebus::Event<'_>| {
+    let note = move |_: &Event<'_>| {
         log.lock().unwrap().push(time.now());
         Err("no")
     };
@@ -156,7 +157,7 @@ fn what_is_not_worth_another_try_is_a_dead_letter_at_once() {
     let clock = ManualClock::new();
     let bus = bus(&clock);
     let policy = retry(SECOND).only_if(|error| matches!(error, HandlerError::Error(_)));
-    let bad = |event: &nervebus::Event<'_>| {
+    let bad = |event: &Event<'_>| {
         assert!(event["panic"] != true, "as asked for");
         Err("no")
     };
@@ -179,7 +180,7 @@ fn a_hundred_thousand_failures_make_no_more_retries_than_the_budget_has() {
     let bus = bus(&clock);
     let calls = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&calls);
-    let fail = move |_: &nervebus::Event<'_>| {
+    let fail = move |_: &Event<'_>| {
         count.fetch_add(1, Ordering::Relaxed);
         Err("down")
     };
@@ -206,7 +207,7 @@ fn a_storm_of_retries_that_are_due_at_once_delivers_each_once() {
     let bus = bus(&clock);
     let seen = Arc::new(Mutex::new(HashMap::new()));
     let log = Arc::clone(&seen);
-    let second_time = move |event: &nervebus::Event<'_>| {
+    let second_time = move |event: &Event<'_>| {
         *log.lock().unwrap().entry(event.seq()).or_insert(0) += event.attempt();
         if event.attempt() == 1 { Err("not yet") } else { Ok(()) }
     };
@@ -274,7 +275,7 @@ fn a_shutdown_does_not_wait_for_retries_that_are_due_after_it() {
 fn a_shutdown_waits_for_retries_that_are_due_before_its_deadline() {
     let clock = ManualClock::new();
     let bus = bus(&clock);
-    let second_time = |event: &nervebus::Event<'_>| if event.attempt() == 1 { Err("not yet") } else { Ok(()) };
+    let second_time = |event: &Event<'_>| if event.attempt() == 1 { Err("not yet") } else { Ok(()) };
     bus.on("job").retry(retry(SECOND)).handle(second_time).unwrap();
     bus.emit("job", ()).unwrap();
     assert_eq!(waiting(&bus), 1);
@@ -294,7 +295,7 @@ fn an_event_that_first_fails_while_the_bus_shuts_down_is_not_lost() {
     let bus = bus(&clock);
     let ((begin, begun), (go, gone)) = (mpsc::channel(), mpsc::channel::<()>());
     let gone = Mutex::new(gone);
-    let wait = move |_: &nervebus::Event<'_>| {
+    let wait = move |_: &Event<'_>| {
         let _ = begin.send(());
         let _ = gone.lock().unwrap().recv();
         Err("too late")
@@ -318,7 +319,7 @@ fn an_event_that_first_fails_while_the_bus_shuts_down_is_not_lost() {
 fn an_emitter_that_waits_is_told_of_the_first_attempt() {
     let clock = ManualClock::new();
     let bus = bus(&clock);
-    let second_time = |event: &nervebus::Event<'_>| if event.attempt() == 1 { Err("not yet") } else { Ok(()) };
+    let second_time = |event: &Event<'_>| if event.attempt() == 1 { Err("not yet") } else { Ok(()) };
     bus.on("job").retry(retry(DAY)).handle(second_time).unwrap();
     let report = bus.emit_and_wait("job", ()).unwrap();
     let error = report.outcomes[0].result.as_ref().unwrap_err();
@@ -333,7 +334,7 @@ fn what_a_retry_emits_is_caused_by_its_event() {
     let clock = ManualClock::new();
     let bus = bus(&clock);
     let weak = bus.downgrade();
-    let relay = move |event: &nervebus::Event<'_>| {
+    let relay = move |event: &Event<'_>| {
         if event.attempt() == 1 {
             return Err("not yet");
         }
@@ -351,6 +352,110 @@ fn what_a_retry_emits_is_caused_by_its_event() {
     run(&bus, &clock, SECOND);
     assert_eq!(done.recv_timeout(GUARD).unwrap(), (Some(receipt.seq()), Some("req-1".into()), 1));
     end(&bus);
+}
+
+/// A handler that fails at first and never returns from a later attempt before the test ends; it says when that begins.
+fn fails_then_hangs() -> (impl Fn(&Event<'_>) -> Result<(), &'static str>, mpsc::Receiver<u32>, mpsc::Sender<()>) {
+    let ((begin, begun), (go, gone)) = (mpsc::channel(), mpsc::channel::<()>());
+    let gone = Mutex::new(gone);
+    let handler = move |event: &Event<'_>| {
+        if event.attempt() == 1 {
+            return Err("no");
+        }
+        let left = event.deadline();
+        begin.send(event.attempt()).unwrap();
+        let _ = gone.lock().unwrap().recv();
+        // Read long after the time is up.
+        assert!(left == Some(SECOND) && event.is_abandoned() && event["n"] == 7);
+        Ok(())
+    };
+    (handler, begun, go)
+}
+
+#[test]
+fn a_retry_that_never_returns_is_a_failed_try_and_the_lane_goes_on() {
+    let clock = ManualClock::new();
+    let bus = bus(&clock);
+    let (handler, begun, go) = fails_then_hangs();
+    bus.on("job").name("slow").timeout(SECOND).retry(retry(SECOND).attempts(2)).handle(handler).unwrap();
+    bus.on("other").handle(|_| ()).unwrap();
+    bus.emit("job", json!({"n": 7})).unwrap();
+    assert_eq!(waiting(&bus), 1);
+    clock.advance(SECOND);
+    assert_eq!(begun.recv_timeout(GUARD), Ok(2));
+    bus.emit("other", ()).unwrap();
+    clock.advance(SECOND - NANO);
+    (0..20_000).for_each(|_| thread::yield_now());
+    assert_eq!((bus.ledger().deliveries().handled, bus.dead_letters().len()), (0, 0), "its time is not up");
+    clock.advance(NANO);
+    until(|| waiting(&bus) == 0);
+    assert!(bus.emit_and_wait("other", ()).unwrap().all_handled());
+
+    let letter = bus.dead_letters().list().remove(0);
+    assert_eq!((letter.reason, letter.attempts, letter.retries), (Reason::HandlerTimeout, 2, 0));
+    let history: Vec<_> = letter.history.iter().map(|attempt| (attempt.number, &*attempt.error)).collect();
+    assert_eq!(history, [(1, "no"), (2, "did not return within 1s")]);
+    let of = bus.ledger().deliveries();
+    assert_eq!((of.routed, of.handled, of.failed, of.timed_out, of.pending), (3, 2, 0, 1, 0));
+    let slow = &bus.ledger().subscriptions[0];
+    assert_eq!((slow.handled, slow.failed, slow.timed_out), (0, 1, 1), "calls, not deliveries");
+    let lane = &bus.stats().lanes[0];
+    assert_eq!((lane.stuck, lane.late, lane.healthy), (1, 0, true));
+
+    drop(go);
+    until(|| bus.stats().lanes[0].late == 1);
+    assert_eq!((bus.ledger().deliveries(), bus.dead_letters().len()), (of, 1), "its result is discarded");
+    let report = bus.shutdown(SECOND);
+    assert!(report.drained && report.ledger.balanced(), "{report}; {}", report.ledger);
+    assert_eq!((report.handled, report.failed, report.timed_out, report.left), (2, 0, 1, 0));
+}
+
+#[test]
+fn a_retry_that_never_returns_is_tried_again_while_attempts_are_left() {
+    let clock = ManualClock::new();
+    let bus = bus(&clock);
+    let (hang, begun, go) = fails_then_hangs();
+    let handler = move |event: &Event<'_>| if event.attempt() == 3 { Ok(()) } else { hang(event) };
+    bus.on("job").timeout(SECOND).retry(retry(SECOND).attempts(3)).handle(handler).unwrap();
+    bus.emit("job", json!({"n": 7})).unwrap();
+    assert_eq!(waiting(&bus), 1);
+    clock.advance(SECOND);
+    assert_eq!(begun.recv_timeout(GUARD), Ok(2));
+    run(&bus, &clock, SECOND);
+    drop(go);
+    let ledger = end(&bus);
+    let of = ledger.deliveries();
+    assert_eq!((of.routed, of.handled, of.timed_out), (1, 1, 0), "a try is no outcome");
+    assert_eq!((ledger.subscriptions[0].handled, ledger.subscriptions[0].timed_out), (1, 1));
+    assert!(bus.dead_letters().is_empty());
+}
+
+#[test]
+fn a_letter_whose_handler_never_returns_from_it_is_back_with_one_more_attempt() {
+    let clock = ManualClock::new();
+    // Without a thread to spare nobody takes the lane over, and the letter is put back all the same.
+    for spare in [0, 8] {
+        let bus = Bus::builder().clock(&clock).max_abandoned(spare).build().unwrap();
+        let (handler, begun, go) = fails_then_hangs();
+        bus.on("job").timeout(SECOND).handle(handler).unwrap();
+        bus.emit("job", json!({"n": 7})).unwrap();
+        until(|| bus.dead_letters().len() == 1);
+        bus.dead_letters().retry(1).unwrap();
+        assert_eq!(begun.recv_timeout(GUARD), Ok(2));
+        clock.advance(SECOND);
+        until(|| waiting(&bus) == 0);
+        let letter = bus.dead_letters().get(1).unwrap();
+        assert_eq!((letter.reason, letter.attempts, letter.retries), (Reason::HandlerTimeout, 2, 1));
+        let history: Vec<_> = letter.history.iter().map(|attempt| (attempt.number, &*attempt.error)).collect();
+        assert_eq!(history, [(1, "no"), (2, "did not return within 1s")]);
+        until(|| bus.stats().lanes[0].healthy == (spare > 0));
+        let report = bus.shutdown(SECOND);
+        assert!(report.drained && report.ledger.balanced(), "{report}; {}", report.ledger);
+        assert_eq!((report.failed, report.timed_out, report.lanes[0].stuck.len()), (1, 1, 1));
+        assert_eq!((bus.dead_letters().len(), bus.dead_letters().total()), (1, 1), "the same letter");
+        drop(go);
+        until(|| bus.stats().lanes[0].late == 1);
+    }
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::event::OwnedEvent;
 const CAPACITY: usize = 65_536;
 
 /// A delivery of an event to one handler that is to be made again.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Redelivery {
     pub(crate) event: OwnedEvent,
     pub(crate) subscription: Arc<Subscription>,
@@ -31,7 +31,7 @@ pub(crate) struct Redelivery {
 }
 
 /// What a redelivery comes from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Origin {
     /// An emit: the handler's retry policy decides what becomes of a failure.
     Emit,

@@ -17,7 +17,7 @@ use crate::delivery::lane::Queue;
 use crate::delivery::retry::{GiveUp, Retrying};
 use crate::delivery::subscription::{Failure, Subscription};
 use crate::delivery::watch::Deferred;
-use crate::event::{Event, OwnedEvent};
+use crate::event::{Call, Event, OwnedEvent};
 use crate::platform::clock;
 
 /// How a delivery that was made again has ended.
@@ -26,6 +26,7 @@ pub(crate) enum Ended {
     Handled,
     Failed,
     TimedOut,
+    Expired,
     Cancelled,
 }
 
@@ -145,15 +146,16 @@ impl Engine {
         }
     }
 
-    /// Makes a delivery again that is due, on its lane's worker.
-    #[cold]
-    pub(crate) fn redeliver(&self, queue: &Arc<Queue>, again: Redelivery) {
+    /// Writes into the lane's account how a redelivery has ended, unless it waits for yet another try. For the thread that
+    /// is the lane's worker, or acts for it.
+    pub(crate) fn settle_again(&self, queue: &Queue, ended: Option<Ended>) {
         let outcomes = &queue.outcomes;
-        let counter = match self.call_again(Some(queue), again) {
+        let counter = match ended {
             None => return,
             Some(Ended::Handled) => &outcomes.handled,
             Some(Ended::Failed) => &outcomes.failed,
             Some(Ended::TimedOut) => &outcomes.timed_out,
+            Some(Ended::Expired) => &outcomes.expired,
             Some(Ended::Cancelled) => &outcomes.cancelled,
         };
         count::add_alone(counter, 1);
@@ -161,8 +163,32 @@ impl Engine {
     }
 
     /// Calls one handler with one event once more; `None` if the delivery waits for yet another try.
-    pub(crate) fn call_again(&self, queue: Option<&Arc<Queue>>, mut again: Redelivery) -> Option<Ended> {
-        let failure = match self.call_once_more(&again) {
+    pub(crate) fn call_again(
+        &self,
+        queue: Option<&Arc<Queue>>,
+        again: Redelivery,
+        limit: Option<&dyn Call>,
+    ) -> Option<Ended> {
+        let result = self.with_event(&again, limit, |event| again.subscription.handle(event));
+        self.conclude_again(queue, again, result)
+    }
+
+    /// Has a redelivery whose call has not ended in time end as a failure. For the thread that is the lane's worker, or acts
+    /// for it.
+    #[cold]
+    pub(crate) fn fail_again(&self, queue: &Arc<Queue>, (again, error): (Redelivery, HandlerError)) {
+        let ended = self.conclude_again(Some(queue), again, Err(Failure::Failed(Arc::new(error))));
+        self.settle_again(queue, ended);
+    }
+
+    /// Draws the conclusion from the call of a redelivery; `None` if it waits for yet another try.
+    pub(crate) fn conclude_again(
+        &self,
+        queue: Option<&Arc<Queue>>,
+        mut again: Redelivery,
+        result: Result<(), Failure>,
+    ) -> Option<Ended> {
+        let failure = match result {
             Ok(()) => {
                 if let Origin::Letter(letter) = &again.origin {
                     self.dead_letters.tick_off(letter.id);
@@ -194,14 +220,42 @@ impl Engine {
         ended
     }
 
-    fn call_once_more(&self, again: &Redelivery) -> Result<(), Failure> {
+    /// When the event of a redelivery expires, if it does. That of an earlier run went by another clock.
+    pub(crate) fn expiry(&self, again: &Redelivery) -> Option<u64> {
+        let event = again.event.as_event();
+        Some(event.head.expires).filter(|expires| *expires != 0 && event.bus == self.bus)
+    }
+
+    /// Ends a redelivery whose event has expired: the handler is not called, and there is one dead letter of it, or still.
+    #[cold]
+    pub(crate) fn expire_again(&self, again: Redelivery) -> Ended {
+        match &again.origin {
+            Origin::Emit => {
+                let error = format!("it expired before attempt {}", again.calls.saturating_add(1));
+                self.keep_letter(again, Reason::Expired, error);
+            }
+            Origin::Letter(_) => {
+                self.put_back(&again);
+                drop_quietly(again);
+            }
+        }
+        Ended::Expired
+    }
+
+    /// Has something done with a redelivery's event as its handler sees it, which is known for the cause of what is emitted.
+    pub(crate) fn with_event<R>(
+        &self,
+        again: &Redelivery,
+        call: Option<&dyn Call>,
+        act: impl FnOnce(&Event<'_>) -> R,
+    ) -> R {
         let kept = again.event.as_event();
         let mut head = kept.head.clone();
         head.earlier = u16::try_from(again.calls).unwrap_or(u16::MAX);
         // The number of an event of an earlier run is another event's in this one, so it is nobody's cause.
         let seq = if kept.bus == self.bus { head.seq } else { 0 };
         let _scope = Handling::enter(self.bus, seq, head.hops, head.lineage.as_ref());
-        again.subscription.handle(&Event { head: &head, ..kept })
+        act(&Event { head: &head, call, ..kept })
     }
 
     /// The end of a delivery that failed: a record, and a dead letter, or the one that it came from.

@@ -253,7 +253,7 @@ pub struct Attempt {
 }
 
 /// The failed attempts of one delivery, oldest first: at most 100, as many as a policy allows.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct History(Vec<Attempt>);
 
 impl History {

@@ -55,9 +55,15 @@ impl Engine {
         self.inline_again.begin();
         let place = place();
         self.inline.add(place, Inline::ROUTED, 1);
-        let which = match self.call_again(None, again) {
+        let expired = |expires| self.clock.now() >= expires;
+        let ended = match self.expiry(&again) {
+            Some(expires) if again.subscription.is_active() && expired(expires) => Some(self.expire_again(again)),
+            _ => self.call_again(None, again, None),
+        };
+        let which = match ended {
             Some(Ended::Handled) => Inline::HANDLED,
             Some(Ended::Cancelled) => Inline::CANCELLED,
+            Some(Ended::Expired) => Inline::EXPIRED,
             // Without a lane nothing waits.
             Some(Ended::Failed | Ended::TimedOut) | None => Inline::FAILED,
         };

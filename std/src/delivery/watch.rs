@@ -9,11 +9,12 @@ use std::time::Duration;
 use nervebus_core::lease::{Claim, Holder, Watchdog, lease};
 use nervebus_core::{Entry, Priority, SubscriptionId};
 
+use crate::delivery::again::Redelivery;
 use crate::delivery::breaker::Breaker;
 use crate::delivery::count::{self, Outcomes};
 use crate::delivery::directory::TopicState;
 use crate::delivery::envelope::Envelope;
-use crate::delivery::failure::HandlerError;
+use crate::delivery::failure::{HandlerError, drop_quietly};
 use crate::delivery::report::{Outcome, Ticket};
 use crate::delivery::subscription::Subscription;
 use crate::delivery::timer::TimerKey;
@@ -106,11 +107,7 @@ impl Work {
         let mut progress = std::mem::take(&mut *claim.progress());
         if let Some((subscription, after)) = progress.current.take() {
             progress.tally.timed_out += 1;
-            subscription.count_timed_out();
-            // The call's own permit is with the thread that does not return, and is worth nothing any more.
-            if let Some(Ok(permit)) = subscription.breaker().map(Breaker::admit) {
-                subscription.conclude(permit, false);
-            }
+            give_up_call(&subscription);
             progress.fail(&subscription, Arc::new(HandlerError::Timeout { after }));
         }
         let (topic, bus) = (Arc::clone(&claim.topic), claim.bus);
@@ -165,6 +162,42 @@ impl Work {
             Some((priority, id)) => entry.priority < priority || (entry.priority == priority && entry.id > id),
         };
         entries.iter().filter(move |entry| entry.since <= version && is_behind(entry))
+    }
+}
+
+/// Counts a call that has not ended in time; for the timer's thread alone.
+fn give_up_call(subscription: &Subscription) {
+    subscription.count_timed_out();
+    // The call's own permit is with the thread that does not return, and is worth nothing any more.
+    if let Some(Ok(permit)) = subscription.breaker().map(Breaker::admit) {
+        subscription.conclude(permit, false);
+    }
+}
+
+/// A redelivery in the hands of a worker whose calls are watched.
+#[derive(Debug)]
+pub(crate) struct Retried {
+    pub(crate) again: Redelivery,
+    /// How long the call may take, in nanoseconds.
+    pub(crate) limit: u64,
+}
+
+/// What a worker was at when its call took too long.
+#[derive(Debug)]
+pub(crate) enum Unfinished {
+    /// An event, whose other handlers' turn may be to come.
+    Event(Box<Work>),
+    /// A redelivery, which has failed with this.
+    Again(Box<(Redelivery, HandlerError)>),
+}
+
+impl Unfinished {
+    /// What is left to be done of a redelivery whose call has not ended in time.
+    fn again(claim: &Claim<Retried>) -> Self {
+        let again = claim.again.clone();
+        give_up_call(&again.subscription);
+        let after = Duration::from_nanos(claim.limit);
+        Self::Again(Box::new((again, HandlerError::Timeout { after })))
     }
 }
 
@@ -237,7 +270,7 @@ impl fmt::Debug for Work {
 pub(crate) struct CallLimit<'a> {
     pub(crate) clock: &'a Clock,
     pub(crate) deadline: u64,
-    pub(crate) watchdog: Option<&'a Watchdog<Work>>,
+    pub(crate) watchdogs: Option<&'a Watchdogs>,
 }
 
 impl Call for CallLimit<'_> {
@@ -246,16 +279,46 @@ impl Call for CallLimit<'_> {
     }
 
     fn is_abandoned(&self) -> bool {
-        self.watchdog.is_some_and(Watchdog::is_revoked)
+        self.watchdogs.is_some_and(Watchdogs::is_revoked)
     }
 }
 
-/// A worker's place: what it holds its event in, and the number of the worker among those that the lane has had.
+/// A worker's place: what it holds its event in, or its redelivery, and the number of the worker among those that the lane
+/// has had. One call is under way at most, on one of the two.
 #[derive(Debug)]
 pub(crate) struct Seat {
     pub(crate) holder: Holder<Work>,
-    pub(crate) watchdog: Watchdog<Work>,
+    pub(crate) again: Holder<Retried>,
+    pub(crate) watchdogs: Watchdogs,
     pub(crate) number: u64,
+}
+
+/// The watchdog's end of a [`Seat`].
+#[derive(Debug, Clone)]
+pub(crate) struct Watchdogs {
+    event: Watchdog<Work>,
+    again: Watchdog<Retried>,
+}
+
+impl Watchdogs {
+    /// The deadline of the call that is under way.
+    pub(crate) fn due(&self) -> Option<u64> {
+        self.event.due().or_else(|| self.again.due())
+    }
+
+    /// Whether a call has taken too long: then nothing of the seat is its worker's any more.
+    fn is_revoked(&self) -> bool {
+        self.event.is_revoked() || self.again.is_revoked()
+    }
+
+    /// Takes over from the call that is under way if it is overdue: the handler's name, and what is left to be done.
+    pub(crate) fn revoke(&self, now: u64) -> Option<(Arc<str>, Unfinished)> {
+        if let Some(claim) = self.event.revoke(now) {
+            return Some((claim.handler(), Unfinished::Event(Box::new(Work::taken_over(claim)))));
+        }
+        let claim = self.again.revoke(now)?;
+        Some((Arc::clone(&claim.again.subscription.name), Unfinished::again(&claim)))
+    }
 }
 
 /// A lane's worker, as its watchdog sees it, and those of its former workers that have not come back.
@@ -281,7 +344,7 @@ pub(crate) struct Watch {
 /// What is behind the lock of a [`Watch`].
 #[derive(Debug, Default)]
 pub(crate) struct WatchState {
-    pub(crate) watchdog: Option<Watchdog<Work>>,
+    pub(crate) watchdogs: Option<Watchdogs>,
     /// The worker's number.
     pub(crate) number: u64,
     /// The job of the next look.
@@ -289,7 +352,7 @@ pub(crate) struct WatchState {
     /// Workers that have not come back: number and the name of the handler.
     pub(crate) stuck: Vec<(u64, Arc<str>)>,
     /// What the next worker begins with.
-    pub(crate) unfinished: Option<Box<Work>>,
+    pub(crate) unfinished: Option<Unfinished>,
     /// Whether the lane has no worker, and nobody is about to be it.
     pub(crate) vacant: bool,
     /// Whether that has been said, and not yet taken back.
@@ -344,14 +407,19 @@ impl Watch {
     }
 
     /// Makes the calling thread the lane's worker; returns what it begins with, and whether the lane had been unhealthy.
-    pub(crate) fn sit_down(&self) -> (Seat, Option<Box<Work>>, bool) {
-        let (holder, watchdog) = lease();
+    pub(crate) fn sit_down(&self) -> (Seat, Option<Unfinished>, bool) {
+        let ((holder, event), (again, watchdog)) = (lease(), lease());
+        let watchdogs = Watchdogs { event, again: watchdog };
         let mut state = self.lock();
         state.number += 1;
-        state.watchdog = Some(watchdog.clone());
+        let before = state.watchdogs.replace(watchdogs.clone());
         self.set_unserved(false);
         let recovered = std::mem::take(&mut state.unhealthy);
-        (Seat { holder, watchdog, number: state.number }, state.unfinished.take(), recovered)
+        let (number, unfinished) = (state.number, state.unfinished.take());
+        drop(state);
+        // Perhaps the last that has what the worker before got stuck in.
+        drop_quietly(before);
+        (Seat { holder, again, watchdogs, number }, unfinished, recovered)
     }
 
     /// Called by a worker whose call has ended too late. `true` when the lane has no worker: then it is its worker again.
@@ -373,7 +441,8 @@ impl Watch {
         if !state.vacant {
             return None;
         }
-        let work = state.unfinished.take()?;
+        // A redelivery has no other handler, so it was settled before the lane was left without a worker.
+        let Unfinished::Event(work) = state.unfinished.take()? else { return None };
         ended(&work);
         Some(work)
     }

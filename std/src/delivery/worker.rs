@@ -1,6 +1,7 @@
 //! The thread behind a lane: takes events out of the ring and delivers them.
 
 mod guarded;
+mod redeliver;
 #[cfg(test)]
 mod tests;
 mod watchdog;
@@ -20,7 +21,7 @@ use crate::delivery::envelope::{Envelope, TopicId};
 use crate::delivery::failure::drop_quietly;
 use crate::delivery::idle::rest;
 use crate::delivery::lane::Queue;
-use crate::delivery::watch::{Seat, Work};
+use crate::delivery::watch::{Seat, Unfinished};
 use crate::event::OwnedEvent;
 
 /// Serves the lane until it is closed and drained, or until a call has taken too long and another worker has taken over.
@@ -37,7 +38,10 @@ pub(crate) fn run(engine: &Arc<Engine>, queue: &Arc<Queue>) {
         if serve(engine, queue, &mut seat, unfinished).is_ok() {
             return;
         }
-        if !queue.watch.come_back(seat.number) {
+        let number = seat.number;
+        // Perhaps the last that has what the call was about.
+        drop_quietly(seat);
+        if !queue.watch.come_back(number) {
             // The lane has another worker, whose end will be the lane's.
             return std::mem::forget(ending);
         }
@@ -49,11 +53,13 @@ fn serve(
     engine: &Arc<Engine>,
     queue: &Arc<Queue>,
     seat: &mut Seat,
-    unfinished: Option<Box<Work>>,
+    unfinished: Option<Unfinished>,
 ) -> Result<(), Revoked> {
     let (mut topics, mut idle) = (Topics::default(), 0);
-    if let Some(work) = unfinished {
-        guarded::go_on(engine, queue, &mut topics, seat, *work)?;
+    match unfinished {
+        Some(Unfinished::Event(work)) => guarded::go_on(engine, queue, &mut topics, seat, *work)?,
+        Some(Unfinished::Again(again)) => engine.fail_again(queue, *again),
+        None => {}
     }
     let shedder = queue.shedder.as_deref();
     loop {
@@ -83,7 +89,7 @@ fn serve(
         // To one handler, whatever else there is for the others.
         if let Some(again) = queue.again.pop() {
             worked = true;
-            engine.redeliver(queue, again);
+            redeliver::redeliver(engine, queue, seat, again)?;
         }
         idle = if worked { 0 } else { rest(queue, idle) };
     }

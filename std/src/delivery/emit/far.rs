@@ -284,7 +284,7 @@ impl Engine {
             if entries.iter().any(|entry| entry.handler.owns()) {
                 envelope.body.share();
             }
-            let limit = CallLimit { clock: &self.clock, deadline: expires, watchdog: None };
+            let limit = CallLimit { clock: &self.clock, deadline: expires, watchdogs: None };
             let event = Event { call: Some(&limit), ..envelope.event(&topic.name, self.bus) };
             deliver_until(entries, &event, || self.clock.now() >= expires)
         };

@@ -111,7 +111,7 @@ fn take_turn(engine: &Arc<Engine>, queue: &Arc<Queue>, seat: &mut Seat, entry: &
         return Ok(Turn::Done);
     }
     let Some(timeout) = timeout else {
-        let limit = CallLimit { clock, deadline: expires, watchdog: None };
+        let limit = CallLimit { clock, deadline: expires, watchdogs: None };
         let result = subscription.call(&work.event(Some(&limit)));
         subscription.conclude(permit, result.is_ok());
         work.progress().end(subscription, result);
@@ -126,7 +126,7 @@ fn take_turn(engine: &Arc<Engine>, queue: &Arc<Queue>, seat: &mut Seat, entry: &
         watchdog::plan(engine, queue);
     }
     let work = seat.holder.value().ok_or(Revoked)?;
-    let limit = CallLimit { clock, deadline, watchdog: Some(&seat.watchdog) };
+    let limit = CallLimit { clock, deadline, watchdogs: Some(&seat.watchdogs) };
     let limit: &dyn Call = &limit;
     let result = subscription.call(&work.event(Some(limit)));
     if seat.holder.end().is_err() {

@@ -15,7 +15,7 @@ use crate::delivery::count;
 use crate::delivery::engine::{Engine, LANE_RECOVERED, LANE_UNHEALTHY};
 use crate::delivery::failure::drop_quietly;
 use crate::delivery::lane::Queue;
-use crate::delivery::watch::Work;
+use crate::delivery::watch::Unfinished;
 use crate::platform::threads;
 
 /// How long until the system is asked again for a thread that it has refused.
@@ -49,18 +49,18 @@ fn look(engine: &Arc<Engine>, queue: &Arc<Queue>) {
     queue.watch.looks_now();
     let now = engine.clock.now();
     let mut state = queue.watch.lock();
-    let Some(watchdog) = state.watchdog.clone() else { return };
+    let Some(watchdogs) = state.watchdogs.clone() else { return };
     // Under the lock, without which a worker does not come back: so that it finds itself among those that are stuck.
-    let Some(claim) = watchdog.revoke(now) else {
+    let Some((handler, unfinished)) = watchdogs.revoke(now) else {
         drop(state);
-        if watchdog.due().is_some_and(|due| queue.watch.expect(due)) {
+        if watchdogs.due().is_some_and(|due| queue.watch.expect(due)) {
             plan(engine, queue);
         }
         return;
     };
     let number = state.number;
-    state.stuck.push((number, claim.handler()));
-    state.unfinished = Some(Box::new(Work::taken_over(claim)));
+    state.stuck.push((number, handler));
+    state.unfinished = Some(unfinished);
     drop(state);
     replace(engine, queue);
 }
@@ -128,11 +128,15 @@ fn spawn(queue: &Queue, name: String, body: impl FnOnce() + Send + 'static) -> i
 
 /// Does what needs no worker for the event that was taken over, and finishes it when no handler is left.
 fn clear_up(engine: &Arc<Engine>, queue: &Arc<Queue>) {
-    let Some(work) = queue.watch.lock().unfinished.take() else { return };
+    let work = match queue.watch.lock().unfinished.take() {
+        Some(Unfinished::Event(work)) => work,
+        Some(Unfinished::Again(again)) => return engine.fail_again(queue, *again),
+        None => return,
+    };
     report(engine, queue, &work);
     let route = work.topic.table.load();
     if work.to_come(route.lane(queue.id)).any(|entry| entry.handler.is_active()) {
-        queue.watch.lock().unfinished = Some(work);
+        queue.watch.lock().unfinished = Some(Unfinished::Event(work));
     } else {
         finish(engine, queue, *work);
     }
