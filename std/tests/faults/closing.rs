@@ -82,6 +82,7 @@ fn of_what_64_emitters_emit_on_a_stuck_lane_each_is_delivered_or_dead_or_refused
             assert!(!report.drained && report.ledger.balanced(), "{report}");
             let again = bus.shutdown(Duration::ZERO);
             assert_eq!((again.handled, again.left, again.drained), (report.handled, report.left, false));
+            adds_up(&again);
             drop(go);
             until("the call in hand does not end", || is_quiet(&bus) && bus.ledger().deliveries().pending == 0);
             let (ledger, dead) = (bus.ledger(), bus.dead_letters().total());

@@ -56,7 +56,8 @@ fn run(fault: Fault) -> Outcome {
         let _ = begin.send(());
         done
     };
-    let subscribe = bus.on("bad").lane("hurt").timeout(SECOND);
+    let is_slow = matches!(fault, Fault::NeverReturns | Fault::ReturnsLate);
+    let subscribe = bus.on("bad").lane("hurt").timeout(is_slow.then_some(SECOND));
     let retry = Retry::exponential(SECOND).attempts(3).budget(100);
     let subscribe = if fault == Fault::ErrorAndRetries { subscribe.retry(retry) } else { subscribe };
     subscribe.handle(bad).unwrap();

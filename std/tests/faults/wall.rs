@@ -54,7 +54,7 @@ fn run(walls: [SystemTime; 2]) -> Vec<Moment> {
         receipts.push(bus.emit("nobody", ()).unwrap().seq());
     }
     clock.advance(SECOND);
-    until("the timeout or the retry does not come", || moment(&bus)[1] == 1 && moment(&bus)[2] == 1);
+    until("the timeout or the retry does not come", || matches!(moment(&bus), [_, 1, 1, _, 0]));
     // One event's time is over, the other's is not: both wait behind the busy handler.
     moments.push(moment(&bus));
     drop(busy_go);
