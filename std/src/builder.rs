@@ -305,6 +305,7 @@ impl Builder {
             inline_again: Underway::default(),
             guards: self.guards.guards(),
             dead_letters,
+            system_begun: AtomicU64::new(0),
             system: AtomicU64::new(0),
             system_lost: AtomicU64::new(0),
             names: self.names,

@@ -213,6 +213,7 @@ impl<'a> Subscribe<'a> {
         // watched for twice as long.
         self.timeout =
             Timeout::Own(timeout.map(|limit| Duration::from_nanos(limit).saturating_mul(2).min(*TIMEOUTS.end())));
+        self.policies.awaits = true;
         self.add_owning(async_thunk(ground, timeout, handler))
     }
 

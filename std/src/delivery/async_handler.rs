@@ -34,15 +34,21 @@ where
     Fut::Output: HandlerResult,
 {
     Box::new(move |event| {
-        let event = keep(event)?;
+        let (event, expires) = (keep(event)?, event.head.expires);
         ground.runtime.within(|| {
             let future = guarded(|| Ok(handler(event)))?;
-            ground.drive(future, timeout)
+            ground.drive(future, ground.limit(timeout, expires))
         })
     })
 }
 
 impl Ground {
+    /// How long a future may take that has this timeout, for an event that expires.
+    fn limit(&self, timeout: Option<u64>, expires: u64) -> Option<u64> {
+        let timeout = timeout?;
+        Some(if expires == 0 { timeout } else { timeout.min(expires.saturating_sub(self.clock.now())) })
+    }
+
     /// Drives a future to its end on this thread, and drops it here.
     fn drive<Fut>(&self, future: Fut, timeout: Option<u64>) -> Result<(), HandlerError>
     where

@@ -407,6 +407,8 @@ impl Engine {
     /// Emits an event of the bus's own: never waits for a lane, never fails; what finds no room is dropped and counted.
     #[cold]
     pub(crate) fn emit_system(&self, name: &str, payload: serde_json::Value, cause: Option<&OwnedEvent>) {
+        // Before anything of it can be seen.
+        count::add(&self.system_begun, 1);
         let cause = cause.map(OwnedEvent::as_event);
         let lineage = cause.and_then(|cause| cause.head.lineage.as_ref()?.without_deadline());
         let extra = Extra { lineage, system: true, ..Extra::default() };

@@ -126,6 +126,8 @@ pub(crate) struct Engine {
     /// What guards the bus as a whole against its emitters.
     pub(crate) guards: Guards,
     pub(crate) dead_letters: DeadLetterStore,
+    /// Events that the bus has begun to emit itself.
+    pub(crate) system_begun: AtomicU64,
     /// Events that the bus emitted itself.
     pub(crate) system: AtomicU64,
     /// Such events that found no room.

@@ -125,6 +125,9 @@ pub struct Ledger {
     /// Whether the books stood still while they were read: only then do they show one moment.
     #[serde(skip)]
     settled: bool,
+    /// Events of the bus's own that are being emitted: their inline deliveries may have no outcome yet.
+    #[serde(skip)]
+    own_under_way: u64,
     /// What [`balanced`](Self::balanced) said when the books were read.
     balanced: bool,
 }
@@ -175,7 +178,10 @@ impl Ledger {
         if self.emitted != ended + self.emitting {
             return Some(Imbalance::Emits { emitted: self.emitted, ended });
         }
-        let quiet = self.settled && self.emitting == 0 && self.lanes.iter().all(LaneAccount::is_quiet);
+        let quiet = self.settled
+            && self.emitting == 0
+            && self.own_under_way == 0
+            && self.lanes.iter().all(LaneAccount::is_quiet);
         let wrong = |lane: &&LaneAccount| lane.deliveries.pending < 0 || (quiet && lane.deliveries.pending != 0);
         self.lanes.iter().find(wrong).map(|lane| Imbalance::Lane {
             lane: lane.name.clone(),
@@ -266,6 +272,9 @@ impl Engine {
         let turned_away = self.gate.turned_away();
         let emitted = self.emitted();
         let refused = left + turned_away;
+        // What has ended first.
+        let (system, system_lost) = (count::read(&self.system), count::read(&self.system_lost));
+        let own_under_way = count::read(&self.system_begun).saturating_sub(system + system_lost);
         Ledger {
             emitted,
             routed,
@@ -273,10 +282,11 @@ impl Engine {
             refused,
             duplicates,
             emitting: emitted.saturating_sub(routed + unrouted + refused + duplicates),
-            system: count::read(&self.system),
-            system_lost: count::read(&self.system_lost),
+            system,
+            system_lost,
             lanes,
             settled: false,
+            own_under_way,
             balanced: false,
             subscriptions: subscriptions
                 .iter()

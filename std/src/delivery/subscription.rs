@@ -45,6 +45,8 @@ pub(crate) struct Policies {
     pub(crate) breaker: Option<Breaker>,
     /// Whether it needs events for longer than a call, whose payloads must be [shared](Event::is_shared) for that.
     pub(crate) owns: bool,
+    /// Whether it is a future's, which ends at its timeout by itself.
+    pub(crate) awaits: bool,
     /// Whether it answers requests.
     pub(crate) answers: bool,
 }
@@ -52,8 +54,8 @@ pub(crate) struct Policies {
 impl Policies {
     /// Whether there is none.
     fn is_empty(&self) -> bool {
-        let Self { timeout, retry, breaker, owns, answers } = self;
-        timeout.is_none() && retry.is_none() && breaker.is_none() && !owns && !answers
+        let Self { timeout, retry, breaker, owns, awaits, answers } = self;
+        timeout.is_none() && retry.is_none() && breaker.is_none() && !owns && !awaits && !answers
     }
 
     /// Whether the handler needs the event for longer than it can have it now.
@@ -126,7 +128,7 @@ impl Subscription {
         self.calls.add(if result.is_ok() { Calls::HANDLED } else { Calls::FAILED });
     }
 
-    /// Counts a call that took too long; for the timer's thread alone.
+    /// Counts a call that took too long, on the thread that has taken it over.
     pub(crate) fn count_timed_out(&self) {
         self.calls.add(Calls::TIMED_OUT);
     }
@@ -180,9 +182,9 @@ impl Subscription {
         self.policies.as_ref().is_some_and(|policies| policies.owns)
     }
 
-    /// Whether events for the handler may have to be kept beside others that are still under way.
-    pub(crate) fn keeps(&self) -> bool {
-        self.policies.as_ref().is_some_and(|policies| policies.owns || policies.retry.is_some())
+    /// Whether its calls are futures, which end at their timeout by themselves.
+    pub(crate) fn awaits(&self) -> bool {
+        self.policies.as_ref().is_some_and(|policies| policies.awaits)
     }
 
     /// Whether the handler answers requests.

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use nervebus_core::breaker::Permit;
 use nervebus_core::lease::{Claim, Holder, Watchdog, lease};
 use nervebus_core::{Entry, Priority, SubscriptionId};
 
 use crate::delivery::again::Redelivery;
-use crate::delivery::breaker::Breaker;
 use crate::delivery::count::{self, Outcomes};
 use crate::delivery::directory::TopicState;
 use crate::delivery::envelope::Envelope;
@@ -107,7 +107,7 @@ impl Work {
         let mut progress = std::mem::take(&mut *claim.progress());
         if let Some((subscription, after)) = progress.current.take() {
             progress.tally.timed_out += 1;
-            give_up_call(&subscription);
+            subscription.count_timed_out();
             progress.fail(&subscription, Arc::new(HandlerError::Timeout { after }));
         }
         let (topic, bus) = (Arc::clone(&claim.topic), claim.bus);
@@ -118,12 +118,9 @@ impl Work {
         Self { source, topic, bus, progress: Mutex::new(progress) }
     }
 
-    /// The name of the handler whose call is under way.
-    pub(crate) fn handler(&self) -> Arc<str> {
-        self.progress()
-            .current
-            .as_ref()
-            .map_or_else(|| Arc::from(""), |(subscription, _)| Arc::clone(&subscription.name))
+    /// The subscription whose call is under way.
+    fn current(&self) -> Option<Arc<Subscription>> {
+        self.progress().current.as_ref().map(|(subscription, _)| Arc::clone(subscription))
     }
 
     pub(crate) fn envelope(&self) -> &Envelope {
@@ -165,15 +162,6 @@ impl Work {
     }
 }
 
-/// Counts a call that has not ended in time; for the timer's thread alone.
-fn give_up_call(subscription: &Subscription) {
-    subscription.count_timed_out();
-    // The call's own permit is with the thread that does not return, and is worth nothing any more.
-    if let Some(Ok(permit)) = subscription.breaker().map(Breaker::admit) {
-        subscription.conclude(permit, false);
-    }
-}
-
 /// A redelivery in the hands of a worker whose calls are watched.
 #[derive(Debug)]
 pub(crate) struct Retried {
@@ -195,7 +183,7 @@ impl Unfinished {
     /// What is left to be done of a redelivery whose call has not ended in time.
     fn again(claim: &Claim<Retried>) -> Self {
         let again = claim.again.clone();
-        give_up_call(&again.subscription);
+        again.subscription.count_timed_out();
         let after = Duration::from_nanos(claim.limit);
         Self::Again(Box::new((again, HandlerError::Timeout { after })))
     }
@@ -311,13 +299,13 @@ impl Watchdogs {
         self.event.is_revoked() || self.again.is_revoked()
     }
 
-    /// Takes over from the call that is under way if it is overdue: the handler's name, and what is left to be done.
-    pub(crate) fn revoke(&self, now: u64) -> Option<(Arc<str>, Unfinished)> {
+    /// Takes over from the call that is under way if it is overdue: whose it is, and what is left to be done.
+    pub(crate) fn revoke(&self, now: u64) -> Option<(Option<Arc<Subscription>>, Unfinished)> {
         if let Some(claim) = self.event.revoke(now) {
-            return Some((claim.handler(), Unfinished::Event(Box::new(Work::taken_over(claim)))));
+            return Some((claim.current(), Unfinished::Event(Box::new(Work::taken_over(claim)))));
         }
         let claim = self.again.revoke(now)?;
-        Some((Arc::clone(&claim.again.subscription.name), Unfinished::again(&claim)))
+        Some((Some(Arc::clone(&claim.again.subscription)), Unfinished::again(&claim)))
     }
 }
 
@@ -336,6 +324,8 @@ pub(crate) struct Watch {
     /// Threads that the system would not start.
     pub(crate) not_started: AtomicU64,
     state: Mutex<WatchState>,
+    /// What the breaker of the call under way has given for it, if it has one: whoever ends the call says how it went.
+    permit: Mutex<Option<Permit>>,
     /// How many threads are not to be started; for tests.
     #[cfg(test)]
     pub(crate) refuse: AtomicU64,
@@ -445,6 +435,19 @@ impl Watch {
         let Unfinished::Event(work) = state.unfinished.take()? else { return None };
         ended(&work);
         Some(work)
+    }
+
+    /// Keeps what a breaker has given for the call that is about to begin.
+    pub(crate) fn keep_permit(&self, permit: Option<Permit>) {
+        if permit.is_some() {
+            *self.permit.lock().unwrap_or_else(PoisonError::into_inner) = permit;
+        }
+    }
+
+    /// Takes it back, for the thread that has ended the call: the worker, or its watchdog before anybody else has the seat.
+    pub(crate) fn take_permit(&self, subscription: &Subscription) -> Option<Permit> {
+        subscription.breaker()?;
+        self.permit.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Whether the lane has no worker.

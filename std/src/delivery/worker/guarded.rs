@@ -39,10 +39,8 @@ pub(super) fn handle(
 ) -> Result<(), Revoked> {
     let Some(seen) = topics.get(engine, envelope.topic) else { return Ok(()) };
     let mut envelope = envelope;
-    if seen.route.load().lane(queue.id).iter().any(|entry| entry.handler.keeps()) {
-        // While it is watched, nobody can move it.
-        envelope.body.share();
-    }
+    // While it is watched nobody can move it, and its dead letter may be sent to a handler that owns its events.
+    envelope.body.share();
     let work = Work::new(envelope, Arc::clone(&seen.topic), engine.bus);
     go_on(engine, queue, topics, seat, work)
 }
@@ -117,10 +115,13 @@ fn take_turn(engine: &Arc<Engine>, queue: &Arc<Queue>, seat: &mut Seat, entry: &
         work.progress().end(subscription, result);
         return Ok(Turn::Done);
     };
-    // Not beyond the event's own end.
-    let limit = if expires == 0 { timeout } else { timeout.min(expires - now) };
+    // Not beyond the event's own end. The future of an async handler ends then by itself; only what blocks the thread
+    // instead is taken over, after twice that.
+    let left = expires.saturating_sub(now).saturating_mul(if subscription.awaits() { 2 } else { 1 });
+    let limit = if expires == 0 { timeout } else { timeout.min(left) };
     let deadline = now.saturating_add(limit);
     work.progress().begin(subscription, limit);
+    queue.watch.keep_permit(permit);
     seat.holder.begin(deadline);
     if queue.watch.expect(deadline) {
         watchdog::plan(engine, queue);
@@ -134,7 +135,7 @@ fn take_turn(engine: &Arc<Engine>, queue: &Arc<Queue>, seat: &mut Seat, entry: &
         drop_quietly(result);
         return Err(Revoked);
     }
-    subscription.conclude(permit, result.is_ok());
+    subscription.conclude(queue.watch.take_permit(subscription), result.is_ok());
     let work = seat.holder.value().ok_or(Revoked)?;
     work.progress().end(subscription, result);
     Ok(Turn::Done)

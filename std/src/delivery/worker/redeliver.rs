@@ -34,8 +34,9 @@ pub(super) fn redeliver(
     let ended = match (expires, timeout) {
         (Some(expires), _) if now >= expires && again.subscription.is_active() => Some(engine.expire_again(again)),
         (expires, Some(timeout)) => {
-            // Not beyond the event's own end.
-            let limit = expires.map_or(timeout, |expires| timeout.min(expires.saturating_sub(now)));
+            // As for a first delivery: not beyond the event's own end, or twice that for a future that blocks.
+            let twice = if again.subscription.awaits() { 2 } else { 1 };
+            let limit = expires.map_or(timeout, |at| timeout.min(at.saturating_sub(now).saturating_mul(twice)));
             return watched(engine, queue, seat, Retried { again, limit }, now.saturating_add(limit));
         }
         (expires, None) => {
@@ -83,6 +84,7 @@ fn call(
         Ok(permit) => permit,
         Err(refusal) => return Ok(Err(Failure::Failed(Arc::new(refusal)))),
     };
+    queue.watch.keep_permit(permit);
     seat.again.begin(deadline);
     if queue.watch.expect(deadline) {
         watchdog::plan(engine, queue);
@@ -95,7 +97,7 @@ fn call(
         drop_quietly(result);
         return Err(Revoked);
     }
-    subscription.conclude(permit, result.is_ok());
+    subscription.conclude(queue.watch.take_permit(&subscription), result.is_ok());
     subscription.count(&result);
     Ok(result.map_err(|error| Failure::Failed(Arc::new(error))))
 }

@@ -51,7 +51,7 @@ fn look(engine: &Arc<Engine>, queue: &Arc<Queue>) {
     let mut state = queue.watch.lock();
     let Some(watchdogs) = state.watchdogs.clone() else { return };
     // Under the lock, without which a worker does not come back: so that it finds itself among those that are stuck.
-    let Some((handler, unfinished)) = watchdogs.revoke(now) else {
+    let Some((subscription, unfinished)) = watchdogs.revoke(now) else {
         drop(state);
         if watchdogs.due().is_some_and(|due| queue.watch.expect(due)) {
             plan(engine, queue);
@@ -59,9 +59,14 @@ fn look(engine: &Arc<Engine>, queue: &Arc<Queue>) {
         return;
     };
     let number = state.number;
+    let handler = subscription.as_ref().map_or_else(|| Arc::from(""), |of| Arc::clone(&of.name));
     state.stuck.push((number, handler));
     state.unfinished = Some(unfinished);
     drop(state);
+    // Outside the lock: a breaker that opens says so to whoever listens.
+    if let Some(subscription) = subscription {
+        subscription.conclude(queue.watch.take_permit(&subscription), false);
+    }
     replace(engine, queue);
 }
 
