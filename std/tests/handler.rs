@@ -4,6 +4,7 @@
 use std::error::Error;
 use std::fmt;
 use std::panic::panic_any;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -304,5 +305,43 @@ fn many_records_that_stepped_aside_from_a_full_ring_are_all_delivered() {
     // Without a further event: the lane's worker must not sleep while some wait.
     let seen: Vec<u64> = (0..FAILURES).map(|_| receiver.recv_timeout(GUARD).unwrap()).collect();
     assert!(seen.is_sorted(), "in the order of the failures");
+    assert!(bus.shutdown(GUARD).drained && bus.ledger().balanced());
+}
+
+#[test]
+fn a_record_that_stepped_aside_comes_after_those_in_the_ring_and_waits_for_no_more() {
+    const SLOTS: usize = 4;
+    let bus = Bus::builder().lane(Lane::new("narrow").capacity(SLOTS)).build().unwrap();
+    let ((begin, begun), (release, released)) = (mpsc::channel(), mpsc::channel::<()>());
+    let (sender, seen) = mpsc::channel();
+    let (weak, released, record) = (bus.downgrade(), Mutex::new(Some(released)), sender.clone());
+    let ticks = Arc::new(AtomicUsize::new(0));
+    let ticking = Arc::clone(&ticks);
+    bus.on("tick")
+        .lane("narrow")
+        .handle(move |_| {
+            if let Some(released) = released.lock().unwrap().take() {
+                begin.send(()).unwrap();
+                let _ = released.recv_timeout(GUARD);
+            }
+            let _ = sender.send("tick");
+            // So that the ring is never empty before the end.
+            if ticking.fetch_add(1, Ordering::Relaxed) < 10 * SLOTS {
+                let _ = weak.upgrade().unwrap().try_emit("tick", ());
+            }
+        })
+        .unwrap();
+    let note = move |_: &Event<'_>| record.send("record").map_err(|_| "nobody listens");
+    bus.on("system.handler_error").lane("narrow").handle(note).unwrap();
+    bus.on("topic.bad").inline().handle(|_| Err("no")).unwrap();
+    bus.emit("tick", ()).unwrap();
+    begun.recv_timeout(GUARD).unwrap();
+    (0..SLOTS).for_each(|_| assert!(bus.emit("tick", ()).is_ok()));
+    (0..2).for_each(|_| assert!(bus.emit("topic.bad", ()).is_ok()));
+    release.send(()).unwrap();
+    let first: Vec<_> = (0..SLOTS + 4).map(|_| seen.recv_timeout(GUARD).unwrap()).collect();
+    let (before, records) = first.split_at(SLOTS + 1);
+    assert!(before.iter().all(|topic| *topic == "tick"), "{first:?}");
+    assert_eq!(records, ["record", "record", "tick"]);
     assert!(bus.shutdown(GUARD).drained && bus.ledger().balanced());
 }

@@ -229,16 +229,25 @@ fn records_of_failures_that_a_stuck_handler_leaves_are_accounted_for_too() {
     bus.emit("t", ()).unwrap();
     first_begun.recv_timeout(GUARD).unwrap();
     bus.emit("t", ()).unwrap();
-    // Two records find the ring full; the worker gets stuck with the first of them.
+    // Two records find the ring full, and come after the event in there. Two more come after them; the worker gets stuck
+    // with the first.
+    go_first.send(()).unwrap();
+    first_begun.recv_timeout(GUARD).unwrap();
+    bus.emit("t", ()).unwrap();
     go_first.send(()).unwrap();
     watcher_begun.recv_timeout(GUARD).unwrap();
     let report = bus.shutdown(Duration::ZERO);
     let account = &report.ledger.lanes[1];
-    assert_eq!((report.left, account.pending_events), (2, 1), "one event and one record are left: {}", report.ledger);
+    assert_eq!(
+        (report.left, account.pending_events),
+        (4, 1),
+        "one event and three records are left: {}",
+        report.ledger
+    );
     balanced(&report);
     let letters = bus.dead_letters().list();
     let left = letters.iter().filter(|letter| letter.reason == Reason::Shutdown);
-    assert_eq!(left.count(), 2);
+    assert_eq!(left.count(), 4);
     drop((go_first, go_watcher));
 }
 

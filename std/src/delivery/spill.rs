@@ -13,8 +13,8 @@ const CAPACITY: usize = 4096;
 /// A bounded side room of a lane for events that the bus emits itself.
 ///
 /// A worker whose handler fails must leave a record, and must not wait for room in a ring: the ring may be its own, or
-/// its worker may wait for this one. So such an event steps aside, and the lane's worker takes it after the event in
-/// hand. Empty, this costs a worker one load an event.
+/// its worker may wait for this one. So such an event steps aside, and the lane's worker takes it after those that were in
+/// the ring by then: see [`Queueing`]. Empty, this costs a worker one load an event.
 #[derive(Debug, Default)]
 pub(crate) struct Spill {
     occupied: AtomicBool,
@@ -55,6 +55,17 @@ impl Spill {
         self.occupied.load(Ordering::Acquire)
     }
 
+    /// How many events wait.
+    #[inline]
+    fn len(&self) -> usize {
+        if self.is_occupied() { self.len_locked() } else { 0 }
+    }
+
+    #[cold]
+    fn len_locked(&self) -> usize {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).events.len()
+    }
+
     /// The oldest event, if there is one.
     #[inline]
     pub(crate) fn pop(&self) -> Option<Envelope> {
@@ -69,5 +80,37 @@ impl Spill {
         // Relaxed: the lock orders it against `push`.
         self.occupied.store(!waiting.events.is_empty(), Ordering::Relaxed);
         oldest
+    }
+}
+
+/// When a worker takes from a [`Spill`]: what it has seen there comes after all that was in the ring then, and before what
+/// a ring that never empties has got since.
+#[derive(Debug, Default)]
+pub(crate) struct Queueing {
+    /// How many events have been seen to wait, and are not taken yet.
+    seen: usize,
+    /// How many events have come out of the ring since.
+    pops: usize,
+}
+
+impl Queueing {
+    /// Before each look into the ring.
+    #[inline]
+    pub(crate) fn look(&mut self, spill: &Spill) {
+        if self.seen == 0 {
+            (self.seen, self.pops) = (spill.len(), 0);
+        }
+    }
+
+    /// After an event has come out of a ring of so many slots: how many may be taken now.
+    #[inline]
+    pub(crate) fn popped(&mut self, slots: usize) -> usize {
+        self.pops += 1;
+        if self.pops >= slots { std::mem::take(&mut self.seen) } else { 0 }
+    }
+
+    /// After the ring was found empty: how many may be taken now.
+    pub(crate) fn emptied(&mut self) -> usize {
+        std::mem::take(&mut self.seen)
     }
 }

@@ -21,6 +21,7 @@ use crate::delivery::envelope::{Envelope, TopicId};
 use crate::delivery::failure::drop_quietly;
 use crate::delivery::idle::rest;
 use crate::delivery::lane::Queue;
+use crate::delivery::spill::Queueing;
 use crate::delivery::watch::{Seat, Unfinished};
 use crate::event::OwnedEvent;
 
@@ -62,11 +63,13 @@ fn serve(
         None => {}
     }
     let shedder = queue.shedder.as_deref();
+    let mut aside = Queueing::default();
     loop {
         if queue.is_stale() {
             topics.refresh();
         }
-        let mut worked = false;
+        let (mut worked, mut next) = (false, 0);
+        aside.look(&queue.spill);
         match queue.ring.pop() {
             Ok(envelope) => {
                 worked = true;
@@ -77,13 +80,18 @@ fn serve(
                     engine.shedding_turned(queue, shedder, turn);
                 }
                 handle(engine, queue, &mut topics, seat, envelope)?;
+                next = aside.popped(queue.ring.capacity());
             }
             Err(PopError::Closed) => break,
+            // Not while somebody is in the middle of a push, with others behind that have ended theirs.
+            Err(PopError::Empty) if queue.ring.is_empty() => next = aside.emptied(),
             Err(PopError::Empty) => {}
         }
         // What stepped aside found the ring full, so it comes after what was in there.
-        if let Some(envelope) = queue.spill.pop() {
-            worked = true;
+        while next > 0
+            && let Some(envelope) = queue.spill.pop()
+        {
+            (worked, next) = (true, next - 1);
             handle(engine, queue, &mut topics, seat, envelope)?;
         }
         // To one handler, whatever else there is for the others.
