@@ -1,6 +1,6 @@
 //! After each single fault on one lane, another lane has handled as many events as if there had been none.
 
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 
 use nervebus::{Bus, Event, Lane, ManualClock, Retry};
@@ -29,14 +29,8 @@ struct Outcome {
     refused: u64,
 }
 
-/// The other lane has work waiting when the fault comes, gets more afterwards, and more again when its time is over.
-fn run(fault: Fault) -> Outcome {
-    hush();
-    let clock = ManualClock::new();
-    let bus = Bus::builder().clock(&clock).lane(Lane::new("hurt")).lane(Lane::new("other")).build().unwrap();
-    let (other, other_begun, other_go) = held();
-    bus.on("first").lane("other").handle(other).unwrap();
-    bus.on("good").lane("other").handle(|_| ()).unwrap();
+/// Subscribes the handler with the fault. It says when it begins, and the slow ones wait for a word.
+fn subscribe(bus: &Bus, fault: Fault) -> (Receiver<()>, Sender<()>) {
     let ((begin, begun), (go, gone)) = (mpsc::channel(), mpsc::channel::<()>());
     let (weak, gone) = (bus.downgrade(), Arc::new(Mutex::new(gone)));
     let bad = move |event: &Event<'_>| {
@@ -70,6 +64,18 @@ fn run(fault: Fault) -> Outcome {
         None => subscribe,
     };
     subscribe.handle(bad).unwrap();
+    (begun, go)
+}
+
+/// The other lane has work waiting when the fault comes, gets more afterwards, and more again when its time is over.
+fn run(fault: Fault) -> Outcome {
+    hush();
+    let clock = ManualClock::new();
+    let bus = Bus::builder().clock(&clock).lane(Lane::new("hurt")).lane(Lane::new("other")).build().unwrap();
+    let (other, other_begun, other_go) = held();
+    bus.on("first").lane("other").handle(other).unwrap();
+    bus.on("good").lane("other").handle(|_| ()).unwrap();
+    let (begun, go) = subscribe(&bus, fault);
 
     bus.emit("first", ()).unwrap();
     other_begun.recv_timeout(GUARD).unwrap();
