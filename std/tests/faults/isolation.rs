@@ -1,6 +1,6 @@
 //! After each single fault on one lane, another lane has handled as many events as if there had been none.
 
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 
 use nervebus::{Bus, Event, Lane, ManualClock, Retry};
@@ -17,6 +17,7 @@ enum Fault {
     Panic,
     NeverReturns,
     ReturnsLate,
+    NeverReturnsWhenRetried,
     ShutsDown,
 }
 
@@ -28,22 +29,17 @@ struct Outcome {
     refused: u64,
 }
 
-/// The other lane has work waiting when the fault comes, gets more afterwards, and more again when its time is over.
-fn run(fault: Fault) -> Outcome {
-    hush();
-    let clock = ManualClock::new();
-    let bus = Bus::builder().clock(&clock).lane(Lane::new("hurt")).lane(Lane::new("other")).build().unwrap();
-    let (other, other_begun, other_go) = held();
-    bus.on("first").lane("other").handle(other).unwrap();
-    bus.on("good").lane("other").handle(|_| ()).unwrap();
+/// Subscribes the handler with the fault. It says when it begins, and the slow ones wait for a word.
+fn subscribe(bus: &Bus, fault: Fault) -> (Receiver<()>, Sender<()>) {
     let ((begin, begun), (go, gone)) = (mpsc::channel(), mpsc::channel::<()>());
     let (weak, gone) = (bus.downgrade(), Arc::new(Mutex::new(gone)));
-    let bad = move |_: &Event<'_>| {
+    let bad = move |event: &Event<'_>| {
         let done = match fault {
             Fault::None => Ok(()),
+            Fault::NeverReturnsWhenRetried if event.attempt() == 1 => Err("no"),
             Fault::Error | Fault::ErrorAndRetries => Err("no"),
             Fault::Panic => panic!("{ASKED}"),
-            Fault::NeverReturns | Fault::ReturnsLate => {
+            Fault::NeverReturns | Fault::ReturnsLate | Fault::NeverReturnsWhenRetried => {
                 let _ = begin.send(());
                 let _ = gone.lock().unwrap().recv();
                 return Ok(());
@@ -56,11 +52,30 @@ fn run(fault: Fault) -> Outcome {
         let _ = begin.send(());
         done
     };
-    let is_slow = matches!(fault, Fault::NeverReturns | Fault::ReturnsLate);
+    let is_slow = matches!(fault, Fault::NeverReturns | Fault::ReturnsLate | Fault::NeverReturnsWhenRetried);
     let subscribe = bus.on("bad").lane("hurt").timeout(is_slow.then_some(SECOND));
-    let retry = Retry::exponential(SECOND).attempts(3).budget(100);
-    let subscribe = if fault == Fault::ErrorAndRetries { subscribe.retry(retry) } else { subscribe };
+    let retry = match fault {
+        Fault::ErrorAndRetries => Some(3),
+        Fault::NeverReturnsWhenRetried => Some(2),
+        _ => None,
+    };
+    let subscribe = match retry {
+        Some(attempts) => subscribe.retry(Retry::exponential(SECOND).attempts(attempts).budget(100)),
+        None => subscribe,
+    };
     subscribe.handle(bad).unwrap();
+    (begun, go)
+}
+
+/// The other lane has work waiting when the fault comes, gets more afterwards, and more again when its time is over.
+fn run(fault: Fault) -> Outcome {
+    hush();
+    let clock = ManualClock::new();
+    let bus = Bus::builder().clock(&clock).lane(Lane::new("hurt")).lane(Lane::new("other")).build().unwrap();
+    let (other, other_begun, other_go) = held();
+    bus.on("first").lane("other").handle(other).unwrap();
+    bus.on("good").lane("other").handle(|_| ()).unwrap();
+    let (begun, go) = subscribe(&bus, fault);
 
     bus.emit("first", ()).unwrap();
     other_begun.recv_timeout(GUARD).unwrap();
@@ -74,7 +89,13 @@ fn run(fault: Fault) -> Outcome {
     drop(other_go);
     let lane = |name: &str| bus.ledger().lanes.into_iter().find(|lane| lane.name == name).unwrap();
     until("the other lane waits", || lane("other").pending_events == 0);
+    if fault == Fault::NeverReturnsWhenRetried {
+        until("the first attempt does not end", || (lane("hurt").pending_events, lane("hurt").retrying) == (0, 1));
+    }
     clock.advance(SECOND);
+    if fault == Fault::NeverReturnsWhenRetried {
+        begun.recv_timeout(GUARD).unwrap();
+    }
     if fault == Fault::ReturnsLate {
         until("it is not given up", || lane("hurt").deliveries.timed_out == 1);
         go.send(()).unwrap();
@@ -115,5 +136,14 @@ fn a_handler_that_shuts_its_bus_down_keeps_nothing_from_another_lane_that_was_em
     bounded(|| {
         let expected = Outcome { other: 1 + EVENTS, hurt: [1, 0, 0], refused: 2 * EVENTS };
         assert_eq!(run(Fault::ShutsDown), expected);
+    });
+}
+
+#[test]
+#[ignore = "calls of a retry are not watched yet: one that never returns keeps its lane's worker, whatever its timeout"]
+fn a_retry_that_never_returns_times_out_like_a_first_call() {
+    bounded(|| {
+        let expected = Outcome { other: 1 + 3 * EVENTS, hurt: [0, 0, 1], refused: 0 };
+        assert_eq!(run(Fault::NeverReturnsWhenRetried), expected);
     });
 }

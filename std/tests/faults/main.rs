@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use nervebus::{Bus, Event, Ledger, ShutdownReport};
 
 /// Long enough for the slowest machine; reached only when something hangs.
-const GUARD: Duration = Duration::from_secs(60);
+const GUARD: Duration = Duration::from_secs(30);
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

@@ -21,7 +21,7 @@ fn moment(bus: &Bus) -> Moment {
     [of.handled, of.failed, of.timed_out, of.expired, retrying]
 }
 
-/// A timeout, a retry and a time to live, each of a second, with the wall clock set in the middle of it and again later.
+/// A timeout, a retry and a time to live, each of a second, with the wall clock set twice in the middle of them.
 fn run(walls: [SystemTime; 2]) -> Vec<Moment> {
     let clock = ManualClock::new();
     let lanes = ["slow", "busy", "again"].map(Lane::new);
