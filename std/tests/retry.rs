@@ -416,11 +416,12 @@ fn a_retry_that_never_returns_is_tried_again_while_attempts_are_left() {
     let bus = bus(&clock);
     let (hang, begun, go) = fails_then_hangs();
     let handler = move |event: &Event<'_>| if event.attempt() == 3 { Ok(()) } else { hang(event) };
-    bus.on("job").timeout(SECOND).retry(retry(SECOND).attempts(3)).handle(handler).unwrap();
+    bus.on("job").timeout(100 * SECOND).retry(retry(SECOND).attempts(3)).handle(handler).unwrap();
     bus.emit("job", json!({"n": 7})).unwrap();
     assert_eq!(waiting(&bus), 1);
     clock.advance(SECOND);
     assert_eq!(begun.recv_timeout(GUARD), Ok(2));
+    clock.advance(100 * SECOND);
     run(&bus, &clock, SECOND);
     drop(go);
     let ledger = end(&bus);

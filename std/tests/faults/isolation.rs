@@ -140,7 +140,6 @@ fn a_handler_that_shuts_its_bus_down_keeps_nothing_from_another_lane_that_was_em
 }
 
 #[test]
-#[ignore = "calls of a retry are not watched yet: one that never returns keeps its lane's worker, whatever its timeout"]
 fn a_retry_that_never_returns_times_out_like_a_first_call() {
     bounded(|| {
         let expected = Outcome { other: 1 + 3 * EVENTS, hurt: [0, 0, 1], refused: 0 };

@@ -249,7 +249,10 @@ fn the_timer_of_a_bus_works_on_its_clock_emits_and_ends_with_it() {
     assert!(bus.shutdown(GUARD).drained);
     assert!(timer.ended.is_open() && timer.pending() == 0);
     drop(bus);
-    assert_eq!(Arc::strong_count(&timer), 1, "the bus is gone, and its thread");
+    // The thread has said that it ends; what it holds goes with its last lines.
+    while Arc::strong_count(&timer) > 1 {
+        thread::yield_now();
+    }
 }
 
 #[test]
