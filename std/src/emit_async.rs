@@ -116,7 +116,12 @@ impl<'a, P: Payload> EmitAsync<'a, P> {
             let patience = if look == Look::GiveUp { Patience::Never } else { Patience::Later };
             match self.attempt(payload, patience) {
                 // This is what an attempt that was taken back looks like.
-                Err(EmitError::Full { lane, payload }) if lane.is_empty() => self.payload = Some(payload),
+                Err(EmitError::Full { lane, payload }) if lane.is_empty() => {
+                    self.payload = Some(payload);
+                    if self.extra.is_some() || !self.engine.is_bare {
+                        self.extra.get_or_insert_default().admitted = true;
+                    }
+                }
                 done => {
                     self.turns = None;
                     if let Ok(receipt) = &done

@@ -219,7 +219,9 @@ impl<'a> Subscribe<'a> {
 
     /// Subscribes a handler that answers [requests](Bus::request). It is a handler like any other, and is called for
     /// events that are no requests as well; their answers are dropped. An error, or a panic, is a failure of the
-    /// handler's as any, and ends the request when nobody else is left to answer.
+    /// handler's as any, and ends the request when nobody else is left to answer: at the first attempt, also where a
+    /// [`retry`](Self::retry) would make further ones. A handler that its [`breaker`](Self::breaker) keeps from being
+    /// called answers nothing, and the request waits for its timeout.
     ///
     /// # Errors
     ///

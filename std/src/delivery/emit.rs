@@ -50,6 +50,8 @@ pub(crate) struct Extra {
     pub(crate) expires: u64,
     pub(crate) waiter: Option<Arc<Waiter>>,
     pub(crate) class: Class,
+    /// Whether an attempt that was taken back has passed the limits for it: it counts there once.
+    pub(crate) admitted: bool,
     /// Emitted by the bus itself: nothing refuses it as a whole.
     pub(crate) system: bool,
 }

@@ -39,13 +39,15 @@ impl Engine {
             return Ok(Admission::New);
         }
         let now = self.clock.now();
+        let admitted = how.extra.is_some_and(|extra| extra.admitted);
         if let Some((sources, source)) = source
+            && !admitted
             && let Err(RetryAfter(nanos)) = sources.try_take(source, now)
         {
             count::add(&self.guards.limited_by_source, 1);
             return Err(rate_limited(Limited::Source(source.to_owned()), nanos));
         }
-        if let Some(guards) = &topic.guards {
+        if let Some(guards) = topic.guards.as_ref().filter(|_| !admitted) {
             if let Some(bucket) = &guards.bucket
                 && let Err(RetryAfter(nanos)) = bucket.try_take(now)
             {
