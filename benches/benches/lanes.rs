@@ -33,13 +33,16 @@ fn members<const PRODUCERS: usize, const CONSUMERS: usize>() -> Vec<Member> {
     members
 }
 
+/// Twice as fast as a broadcast channel with one receiver and three times with three; no slower than a channel that
+/// carries the same bytes, or 1.3 times with three; a hundred times as fast as the other bus.
 fn ask(bars: &mut Bars, from_to: &str, measured: &Measured) {
+    let (broadcast, channel) = if from_to.ends_with('3') { (1.0 / 3.0, 1.3) } else { (0.5, 1.0) };
     for ours in [ByDefault::NAME, QueuedByName::NAME] {
-        for peer in [TokioBroadcast::NAME, Wide::NAME, Crossbeam::NAME] {
-            bars.at_most(format!("{from_to}: {ours} / {peer}"), 1.0, measured.ratio(ours, peer));
+        for (peer, limit) in [(TokioBroadcast::NAME, broadcast), (Wide::NAME, channel), (Crossbeam::NAME, channel)] {
+            bars.at_most(format!("{from_to}: {ours} / {peer}"), limit, measured.ratio(ours, peer));
         }
         #[cfg(feature = "qubit")]
-        bars.at_most(format!("{from_to}: {ours} / {}", Qubit::NAME), 1.0, measured.ratio(ours, Qubit::NAME));
+        bars.at_most(format!("{from_to}: {ours} / {}", Qubit::NAME), 0.01, measured.ratio(ours, Qubit::NAME));
     }
 }
 
