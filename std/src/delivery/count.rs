@@ -38,19 +38,17 @@ impl<const N: usize> Striped<N> {
     }
 }
 
-/// How the deliveries of a lane ended.
+/// How the deliveries of a lane ended. All but the last are written without a locked instruction, by whoever is the lane's
+/// worker or acts for it: one thread at a time, and each learns from the one before that it is its turn.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Outcomes {
-    /// Written by the lane's worker alone, as are the three that follow.
     pub(crate) handled: AtomicU64,
     pub(crate) failed: AtomicU64,
     pub(crate) cancelled: AtomicU64,
     /// Events, not deliveries, that the worker is done with.
     pub(crate) finished: AtomicU64,
-    /// Written by the timer's thread when it takes an event over from the worker.
     pub(crate) timed_out: AtomicU64,
-    /// Written by the lane's worker alone.
     pub(crate) expired: AtomicU64,
     /// Written by whoever drops.
     pub(crate) dropped: AtomicU64,

@@ -1,10 +1,11 @@
 //! Emitting: from a topic and a payload to the handlers' lanes.
 //!
-//! The order of an emit: through the gate, which numbers it; the length of its chain; rates, storms and duplicates; wait for room in the lanes, as far as their policies allow;
-//! audit; inline handlers; lanes. An emit that fails has failed before any handler saw the event.
+//! The order of an emit: through the gate, which numbers it; the length of its chain; rates, storms and duplicates; wait
+//! for room in the lanes, as far as their policies allow; audit; inline handlers; lanes. An emit that fails has failed
+//! before any handler saw the event.
 //!
-//! Most emits go to inline handlers only, or to one lane only, on a bus without an audit log and guards. These two have a way of
-//! their own, on which nothing is done that they do not need; `emit_far` is the way of all others.
+//! Most emits go to inline handlers only, or to one lane only, on a bus without an audit log and guards. These two have a
+//! way of their own, on which nothing is done that they do not need; `emit_far` is the way of all others.
 
 mod admit;
 mod far;
@@ -86,7 +87,7 @@ impl How<'_> {
     }
 
     /// What duplicates of the event are known by: what the emitter said for that, or else the identity it gave.
-    fn key(&self) -> Option<&str> {
+    fn identity(&self) -> Option<&str> {
         let meta = self.extra?.meta.as_ref()?;
         meta.idempotency_key.as_deref().or(meta.event_id.as_deref())
     }
@@ -235,7 +236,18 @@ impl Engine {
                 return self.emit_into(pass, place, topic, route, queue, handlers, payload, how);
             }
         }
-        match self.emit_far(pass.number(), place, topic, route, Body::new(payload), how) {
+        let emitted = self.emit_far(pass.number(), place, topic, route, Body::new(payload), how);
+        self.finish_emit(pass, place, emitted)
+    }
+
+    /// Ends an emit: out of the gate by the exit that it has come to, with the payload if it is refused.
+    fn finish_emit<P: Payload>(
+        &self,
+        pass: Inside<'_>,
+        place: Place,
+        emitted: Result<(Exit, Receipt), Returned>,
+    ) -> Result<Receipt, EmitError<P>> {
+        match emitted {
             Ok((exit, receipt)) => {
                 leave(pass, place, exit);
                 Ok(receipt)
@@ -264,8 +276,7 @@ impl Engine {
             Detour::Refused(refused) => Err(Box::new((refused, Body::new(payload)))),
             Detour::Far => self.emit_far(pass.number(), place, topic, route, Body::new(payload), how),
         };
-        leave(pass, place, emitted.as_ref().map_or_else(|returned| returned.0.exit(), |(exit, _)| *exit));
-        emitted.map(|(_, receipt)| receipt).or_else(|returned| self.give_back(*returned))
+        self.finish_emit(pass, place, emitted)
     }
 
     /// Emits to inline handlers only: the event lies on this thread's stack, and nothing but the handlers sees it.
@@ -345,12 +356,11 @@ impl Engine {
         if failures.is_empty() && expired == 0 {
             return drop_quietly(body);
         }
-        let own = head.own;
         let event = OwnedEvent(Arc::new(Kept::new(head, body, topic, self.bus)));
         if expired > 0 {
             self.bury_expired(event.clone(), "inline");
         }
-        self.bury(event, own, "inline", &failures);
+        self.bury(event, "inline", &failures);
         drop_quietly(failures);
     }
 

@@ -36,14 +36,7 @@ type Lost = Box<(Redelivery, Reason)>;
 impl Engine {
     /// Makes dead letters and records of an event's failures.
     #[cold]
-    pub(crate) fn bury(
-        &self,
-        event: OwnedEvent,
-        own: bool,
-        lane: &str,
-        failures: &[(Arc<Subscription>, Arc<HandlerError>)],
-    ) {
-        debug_assert_eq!(own, event.as_event().head.own, "the event knows whose it is");
+    pub(crate) fn bury(&self, event: OwnedEvent, lane: &str, failures: &[(Arc<Subscription>, Arc<HandlerError>)]) {
         for (subscription, error) in failures {
             let mut failed = Redelivery::first(event.clone(), subscription);
             failed.calls += u32::from(was_called(error));

@@ -125,7 +125,11 @@ impl Subscription {
 
     /// Counts how a call ended.
     pub(crate) fn count(&self, result: &Result<(), HandlerError>) {
-        self.calls.add(if result.is_ok() { Calls::HANDLED } else { Calls::FAILED });
+        self.calls.add(match result {
+            Ok(()) => Calls::HANDLED,
+            Err(HandlerError::Timeout { .. }) => Calls::TIMED_OUT,
+            Err(_) => Calls::FAILED,
+        });
     }
 
     /// Counts a call that took too long, on the thread that has taken it over.

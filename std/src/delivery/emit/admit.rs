@@ -33,7 +33,7 @@ impl Engine {
     /// Holds an event against all guards.
     pub(super) fn admit(&self, topic: &TopicState, how: How<'_>) -> Result<Admission, Refused> {
         let source = self.guards.sources.as_ref().zip(how.source());
-        let seen = self.guards.window.as_ref().zip(how.key());
+        let seen = self.guards.window.as_ref().zip(how.identity());
         let guarded = topic.guards.is_some() || source.is_some() || seen.is_some();
         if how.is_system() || !guarded {
             return Ok(Admission::New);
@@ -67,7 +67,7 @@ impl Engine {
     /// Lets the key of an event come again that was refused after the window had seen it.
     #[cold]
     pub(super) fn forget(&self, how: How<'_>) {
-        if let Some((window, key)) = self.guards.window.as_ref().zip(how.key())
+        if let Some((window, key)) = self.guards.window.as_ref().zip(how.identity())
             && !how.is_system()
         {
             window.forget(key);

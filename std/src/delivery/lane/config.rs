@@ -117,7 +117,8 @@ impl Lane {
     /// [overflow policy](Self::overflow) is asked: [`Receipt::dropped`](crate::Receipt::dropped) says so, the ledger
     /// counts it as dropped, and [`LaneStats::shed`](crate::LaneStats::shed) by class. When shedding begins and when it
     /// ends, the bus emits `system.load_shedding` with `lane`, `state` (`began` or `ended`), `pending` and `capacity`,
-    /// once each. The bus's own events are never shed.
+    /// once each; on a lane with several [workers](Self::workers), for the ring of each. The bus's own events are never
+    /// shed.
     ///
     /// On a bus where a lane sheds, every emit takes the general way, which costs some tens of nanoseconds more.
     ///
