@@ -13,4 +13,4 @@ fi
 echo "\$ $test_command"
 $test_command
 
-cargo test --package nervebus --features affinity --test lane
+cargo test --package nervebus --features affinity --test worker

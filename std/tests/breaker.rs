@@ -1,14 +1,19 @@
 //! Breakers: which calls are made, which are not, and who is told. On virtual time.
 #![allow(clippy::unwrap_used, reason = "tests stop at the first surprise")]
 
+#[path = "support/until.rs"]
+mod until;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nervebus::{
     Breaker, BreakerState, Bus, Event, HandlerError, Lane, ManualClock, Reason, Retry, SubscribeError, Value, json,
 };
+
+use until::until;
 
 /// Long enough for the slowest machine; reached only when something hangs.
 const GUARD: Duration = Duration::from_secs(60);
@@ -58,14 +63,6 @@ fn bus(clock: &ManualClock) -> (Bus, Records) {
 fn told(records: &Mutex<Vec<(String, Value)>>) -> Vec<String> {
     let name = |(topic, _): &(String, Value)| topic.trim_start_matches("system.breaker_").to_owned();
     records.lock().unwrap().iter().map(name).collect()
-}
-
-fn until(mut done: impl FnMut() -> bool) {
-    let since = Instant::now();
-    while !done() {
-        assert!(since.elapsed() < GUARD, "it never came about");
-        thread::yield_now();
-    }
 }
 
 /// How many deliveries wait for a retry; the lanes have nothing else to do.

@@ -5,24 +5,19 @@
     reason = "a test reads a file, and stops at the first surprise"
 )]
 
+#[path = "support/held.rs"]
+mod held;
+
 use std::sync::Mutex;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use nervebus::{AuditLog, Bus, Event, WeakBus};
+use nervebus::{AuditLog, Bus, WeakBus};
+
+use held::held;
 
 /// Long enough for the slowest machine; reached only when something hangs.
 const GUARD: Duration = Duration::from_secs(20);
-
-fn held() -> (impl Fn(&Event<'_>) + Send + Sync + 'static, Receiver<u64>, Sender<()>) {
-    let ((begin, begun), (go, gone)) = (mpsc::channel(), mpsc::channel());
-    let gone = Mutex::new(gone);
-    let handler = move |event: &Event<'_>| {
-        let _ = begin.send(event.seq());
-        let _ = gone.lock().unwrap().recv();
-    };
-    (handler, begun, go)
-}
 
 /// Waits until the other end is gone with all that it was part of.
 fn until_gone<T>(receiver: &Receiver<T>) {

@@ -5,41 +5,28 @@
     reason = "tests start threads and stop at the first surprise"
 )]
 
+#[path = "support/held.rs"]
+mod held;
+#[path = "support/until.rs"]
+mod until;
+
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex};
+use std::sync::mpsc::{self};
 use std::thread;
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use nervebus::{Bus, EmitError, Event, Lane, ManualClock, Overflow, Reason, Retry};
 
-/// Long enough for the slowest machine; reached only when something hangs.
-const GUARD: Duration = Duration::from_secs(20);
+use held::held;
+use until::{GUARD, until};
+
 const NANO: Duration = Duration::from_nanos(1);
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// A handler that says of each event when it begins, and then waits for a word, or for its sender to be gone.
-fn held() -> (impl Fn(&Event<'_>) + Send + Sync + 'static, Receiver<u64>, Sender<()>) {
-    let ((begin, begun), (go, gone)) = (mpsc::channel(), mpsc::channel());
-    let gone = Mutex::new(gone);
-    let handler = move |event: &Event<'_>| {
-        let _ = begin.send(event.seq());
-        let _ = gone.lock().unwrap().recv();
-    };
-    (handler, begun, go)
-}
-
 fn too_late() {
     panic!("it is too late");
-}
-
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let since = Instant::now();
-    while !done() {
-        assert!(since.elapsed() < GUARD, "{what}");
-        thread::yield_now();
-    }
 }
 
 /// Ends the bus, and holds its books against each other.
@@ -70,7 +57,7 @@ fn events_that_expire_in_a_full_lane_are_counted_for_each_handler_and_are_one_de
     }
     clock.advance(HOUR);
     drop(go);
-    until("they are not finished", || bus.stats().pending == 0);
+    until(|| bus.stats().pending == 0);
     assert!(seen.try_iter().eq([1, 1, 1, 3, 3, 3, 5, 5, 5, 7, 7, 7]), "those with a nanosecond left");
     let of = bus.ledger().deliveries();
     assert_eq!((of.routed, of.handled, of.expired), (25, 13, 12));
@@ -196,9 +183,9 @@ fn an_event_that_has_expired_is_not_tried_again() {
         bus.on("job").retry(policy).timeout(timeout).handle(handler).unwrap();
     }
     bus.event("job", ()).ttl(NANO * 1_000).emit().unwrap();
-    until("it is not tried again", || retrying(&bus) == Some(2));
+    until(|| retrying(&bus) == Some(2));
     clock.advance(DAY);
-    until("it is still tried", || retrying(&bus) == Some(0));
+    until(|| retrying(&bus) == Some(0));
     let letters = bus.dead_letters().list();
     assert_eq!(letters.len(), 2, "one for each handler");
     for letter in &letters {
@@ -206,7 +193,7 @@ fn an_event_that_has_expired_is_not_tried_again() {
         assert_eq!(letter.error, "it expired before attempt 2");
     }
     bus.dead_letters().retry(1).unwrap();
-    until("it is still tried", || retrying(&bus) == Some(0));
+    until(|| retrying(&bus) == Some(0));
     assert_eq!(calls.load(Ordering::Relaxed), 2);
     assert_eq!((bus.dead_letters().len(), bus.dead_letters().total()), (2, 2));
     end(&bus);
@@ -241,7 +228,7 @@ fn nobody_waits_for_room_longer_than_the_event_lives() {
     bus.emit("t", 2).unwrap();
     let emitter = bus.clone();
     let waiting = thread::spawn(move || emitter.event("t", 3).ttl(SECOND).emit());
-    until("it does not wait", || clock.waiting() > 0);
+    until(|| clock.waiting() > 0);
     clock.advance(SECOND);
     let error = waiting.join().unwrap().unwrap_err();
     assert_eq!((error.is_full(), error.into_payload()), (true, 3));

@@ -5,26 +5,20 @@
     reason = "tests start threads and stop at the first surprise"
 )]
 
+#[path = "support/held.rs"]
+mod held;
+
 use std::sync::Mutex;
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nervebus::{Bus, EmitError, Event, Lane, Overflow, Report, json};
+use nervebus::{Bus, EmitError, Lane, Overflow, Report, json};
+
+use held::held;
 
 /// Long enough for the slowest machine; reached only when something hangs.
 const GUARD: Duration = Duration::from_secs(20);
-
-/// A handler that says when it begins and returns when told, or when nobody is left to tell it.
-fn held() -> (impl Fn(&Event<'_>) + Send + Sync + 'static, Receiver<u64>, Sender<()>) {
-    let ((begin, begun), (go, gone)) = (mpsc::channel(), mpsc::channel());
-    let gone = Mutex::new(gone);
-    let handler = move |event: &Event<'_>| {
-        let _ = begin.send(event.seq());
-        let _ = gone.lock().unwrap().recv();
-    };
-    (handler, begun, go)
-}
 
 /// Name and error of each outcome.
 fn told(report: &Report) -> Vec<(String, Option<String>)> {

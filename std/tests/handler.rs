@@ -1,15 +1,20 @@
 //! Handlers that fail: the others go on, and the failure leaves a record and a dead letter.
 #![allow(clippy::unwrap_used, reason = "tests stop at the first surprise")]
 
+#[path = "support/held.rs"]
+mod held;
+
 use std::error::Error;
 use std::fmt;
 use std::panic::panic_any;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nervebus::{Bus, Event, HandlerError, Lane, Reason, Value, json};
+
+use held::held;
 
 /// Long enough for the slowest machine; reached only when something hangs.
 const GUARD: Duration = Duration::from_secs(20);
@@ -39,16 +44,6 @@ fn records(bus: &Bus) -> Receiver<Seen> {
     let (sender, receiver) = mpsc::channel();
     bus.on("system.*").handle(move |event| sender.send(seen(event)).unwrap()).unwrap();
     receiver
-}
-
-fn held() -> (impl Fn(&Event<'_>) + Send + Sync + 'static, Receiver<u64>, Sender<()>) {
-    let ((begin, begun), (go, gone)) = (mpsc::channel(), mpsc::channel());
-    let gone = Mutex::new(gone);
-    let handler = move |event: &Event<'_>| {
-        let _ = begin.send(event.seq());
-        let _ = gone.lock().unwrap().recv();
-    };
-    (handler, begun, go)
 }
 
 #[test]

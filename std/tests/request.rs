@@ -5,18 +5,21 @@
     reason = "tests start threads and stop at the first surprise"
 )]
 
+#[path = "support/until.rs"]
+mod until;
+
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nervebus::{Bus, EmitError, Event, Lane, ManualClock, Overflow, RequestError};
 
-/// Long enough for the slowest machine; reached only when something hangs.
-const GUARD: Duration = Duration::from_secs(20);
+use until::{GUARD, until};
+
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const NANO: Duration = Duration::from_nanos(1);
 
@@ -34,14 +37,6 @@ fn held() -> (impl Fn(&Event<'_>) -> Result<u64, String> + Send + Sync + 'static
         Ok(double(event)?)
     };
     (handler, begun, go)
-}
-
-fn until(what: impl Fn() -> bool) {
-    let since = Instant::now();
-    while !what() {
-        assert!(since.elapsed() < GUARD, "it does not come");
-        thread::yield_now();
-    }
 }
 
 #[derive(Default)]

@@ -1,13 +1,18 @@
 //! Retries: how often a handler is called again, when, and what becomes of what it never handles. On virtual time.
 #![allow(clippy::unwrap_used, reason = "tests stop at the first surprise")]
 
+#[path = "support/until.rs"]
+mod until;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nervebus::{Bus, Event, HandlerError, Ledger, ManualClock, Reason, Retry, RetryStats, SubscribeError, json};
+
+use until::until;
 
 /// Long enough for the slowest machine; reached only when something hangs.
 const GUARD: Duration = Duration::from_secs(60);
@@ -22,15 +27,6 @@ fn bus(clock: &ManualClock) -> Bus {
 /// A policy whose budget is never spent here.
 fn retry(first: Duration) -> Retry {
     Retry::exponential(first).max_delay(DAY).budget(100).reserve(10_000)
-}
-
-/// Looks until it is so.
-fn until(mut done: impl FnMut() -> bool) {
-    let since = Instant::now();
-    while !done() {
-        assert!(since.elapsed() < GUARD, "it never came about");
-        thread::yield_now();
-    }
 }
 
 /// How many deliveries wait for a retry; the lanes have nothing else to do.

@@ -5,26 +5,20 @@
     reason = "tests start threads and stop at the first surprise"
 )]
 
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Barrier, Mutex};
+#[path = "support/held.rs"]
+mod held;
+
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nervebus::{Bus, EmitError, Event, Lane, Reason, Record, ShutdownReport, json};
+use nervebus::{Bus, EmitError, Lane, Reason, Record, ShutdownReport, json};
+
+use held::held;
 
 /// Long enough for the slowest machine; reached only when something hangs.
 const GUARD: Duration = Duration::from_secs(20);
-
-/// A handler that says when it begins and returns when told, or when nobody is left to tell it.
-fn held() -> (impl Fn(&Event<'_>) + Send + Sync + 'static, Receiver<u64>, Sender<()>) {
-    let ((begin, begun), (go, gone)) = (mpsc::channel(), mpsc::channel());
-    let gone = Mutex::new(gone);
-    let handler = move |event: &Event<'_>| {
-        let _ = begin.send(event.seq());
-        let _ = gone.lock().unwrap().recv();
-    };
-    (handler, begun, go)
-}
 
 /// A bus whose default lane is busy with its first event on `t`, with so many more waiting.
 fn stuck(waiting: usize) -> (Bus, Sender<()>) {

@@ -1,24 +1,17 @@
 //! Statistics: what a snapshot of a bus says is what happened.
 #![allow(clippy::unwrap_used, reason = "tests stop at the first surprise")]
 
-use std::sync::Mutex;
-use std::sync::mpsc::{self, Receiver, Sender};
+#[path = "support/held.rs"]
+mod held;
+
 use std::time::Duration;
 
 use nervebus::{Bus, Event, Lane, SubscriptionStats, Timing, json};
 
+use held::held;
+
 /// Long enough for the slowest machine; reached only when something hangs.
 const GUARD: Duration = Duration::from_secs(20);
-
-fn held() -> (impl Fn(&Event<'_>) + Send + Sync + 'static, Receiver<u64>, Sender<()>) {
-    let ((begin, begun), (go, gone)) = (mpsc::channel(), mpsc::channel());
-    let gone = Mutex::new(gone);
-    let handler = move |event: &Event<'_>| {
-        let _ = begin.send(event.seq());
-        let _ = gone.lock().unwrap().recv();
-    };
-    (handler, begun, go)
-}
 
 #[test]
 fn a_new_bus_has_nothing_to_report_but_its_shape() {

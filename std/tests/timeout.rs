@@ -5,29 +5,24 @@
     reason = "tests start threads and stop at the first surprise"
 )]
 
+#[path = "support/held.rs"]
+mod held;
+#[path = "support/until.rs"]
+mod until;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use nervebus::{Builder, Bus, EmitError, Event, Lane, ManualClock, Overflow, Reason, SubscribeError, json};
 
-/// Long enough for the slowest machine; reached only when something hangs.
-const GUARD: Duration = Duration::from_secs(20);
+use held::held;
+use until::{GUARD, until};
+
 const NANO: Duration = Duration::from_nanos(1);
 const SECOND: Duration = Duration::from_secs(1);
-
-/// A handler that says of each event when it begins, and then waits for a word, or for its sender to be gone.
-fn held() -> (impl Fn(&Event<'_>) + Send + Sync + 'static, Receiver<u64>, Sender<()>) {
-    let ((begin, begun), (go, gone)) = (mpsc::channel(), mpsc::channel());
-    let gone = Mutex::new(gone);
-    let handler = move |event: &Event<'_>| {
-        let _ = begin.send(event.seq());
-        let _ = gone.lock().unwrap().recv();
-    };
-    (handler, begun, go)
-}
 
 /// A handler that never returns before the test ends: each call waits on a channel of its own.
 fn never(ends: &Arc<Mutex<Vec<Sender<()>>>>) -> (impl Fn(&Event<'_>) + Send + Sync + 'static, Receiver<u64>) {
@@ -43,14 +38,6 @@ fn never(ends: &Arc<Mutex<Vec<Sender<()>>>>) -> (impl Fn(&Event<'_>) + Send + Sy
 
 fn bus_on(clock: &ManualClock) -> Builder {
     Bus::builder().clock(clock)
-}
-
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let since = Instant::now();
-    while !done() {
-        assert!(since.elapsed() < GUARD, "{what}");
-        thread::yield_now();
-    }
 }
 
 fn is_quiet(bus: &Bus) -> bool {
@@ -90,7 +77,7 @@ fn a_call_that_takes_too_long_is_given_up_at_its_deadline_and_not_a_nanosecond_b
         (&record["event_type"], &record["subscription"], &record["lane"]),
         (&json!("t"), &json!(id.get()), &json!("default"))
     );
-    until("the event is not finished", || is_quiet(&bus));
+    until(|| is_quiet(&bus));
     let letter = &bus.dead_letters().list()[0];
     assert_eq!((letter.reason, letter.subscription, letter.attempts), (Reason::HandlerTimeout, Some(id), 1));
     assert_eq!(letter.error, "did not return within 1s");
@@ -102,7 +89,7 @@ fn a_call_that_takes_too_long_is_given_up_at_its_deadline_and_not_a_nanosecond_b
     assert_eq!((lane.timed_out, lane.stuck, lane.late, lane.healthy), (1, 1, 0, true));
 
     drop(go);
-    until("the late call is not counted", || bus.stats().lanes[0].late == 1);
+    until(|| bus.stats().lanes[0].late == 1);
     assert_eq!(bus.stats().lanes[0].stuck, 0);
     assert_eq!((bus.ledger().deliveries(), bus.dead_letters().len()), (of, 1), "its result is discarded");
     end(&bus);
@@ -118,7 +105,7 @@ fn a_call_that_ends_in_time_is_a_call_like_any_other() {
     assert_eq!(report.outcomes[0].result.as_ref().unwrap_err().kind(), "error");
     clock.advance(SECOND * 60);
     bus.emit("t", json!({})).unwrap();
-    until("the third is not handled", || bus.ledger().deliveries().handled == 2);
+    until(|| bus.ledger().deliveries().handled == 2);
     let letter = &bus.dead_letters().list()[0];
     assert_eq!((letter.reason, &*letter.error, letter.attempts), (Reason::HandlerError, "no", 1));
     assert_eq!(bus.ledger().deliveries().timed_out, 0);
@@ -155,7 +142,7 @@ fn the_other_handlers_of_the_event_run_exactly_once_in_order_and_the_lane_goes_o
     bus.unsubscribe(gone);
     let late = bus.on("t").priority(1).handle(note("later")).unwrap();
     clock.advance(SECOND);
-    until("the lane does not go on", || is_quiet(&bus));
+    until(|| is_quiet(&bus));
     let expected: Vec<_> =
         (1..=3).flat_map(|seq| ["first", "before", "behind", "last"].map(|name| (seq, name))).collect();
     assert_eq!(*seen.lock().unwrap(), expected);
@@ -177,7 +164,7 @@ fn what_failed_before_the_call_got_stuck_is_a_dead_letter_as_well() {
     bus.emit("t", 1).unwrap();
     begun.recv_timeout(GUARD).unwrap();
     clock.advance(SECOND);
-    until("the event is not finished", || is_quiet(&bus));
+    until(|| is_quiet(&bus));
     let letters = bus.dead_letters().list();
     let said: Vec<_> = letters.iter().map(|letter| (&*letter.handler, letter.reason)).collect();
     let expected = [("first", Reason::HandlerError), ("stuck", Reason::HandlerTimeout), ("last", Reason::HandlerError)];
@@ -203,7 +190,7 @@ fn two_handlers_of_one_event_may_both_get_stuck() {
     clock.advance(SECOND);
     second_begun.recv_timeout(GUARD).unwrap();
     clock.advance(SECOND);
-    until("the event is not finished", || is_quiet(&bus));
+    until(|| is_quiet(&bus));
     let letters = bus.dead_letters().list();
     assert_eq!(letters.iter().map(|letter| &*letter.handler).collect::<Vec<_>>(), ["first", "second"]);
     assert!(letters.iter().all(|letter| letter.event.as_event().payload_as() == Some(&"payload")));
@@ -261,16 +248,16 @@ fn beyond_the_limit_the_lane_says_so_refuses_at_once_and_recovers_when_a_handler
             bus.emit("fine", 0).unwrap();
             let (emitter, entered) = (bus.clone(), bus.ledger().emitting);
             let waiting = thread::spawn(move || emitter.emit("fine", 7));
-            until("nobody waits", || bus.ledger().emitting > entered);
+            until(|| bus.ledger().emitting > entered);
             clock.advance(SECOND);
             let error = waiting.join().unwrap().unwrap_err();
             assert!(matches!(error, EmitError::Full { payload: 7, .. }), "{error}");
         } else {
             clock.advance(SECOND);
-            until("the worker is not replaced", || is_quiet(&bus));
+            until(|| is_quiet(&bus));
         }
     }
-    until("the lane is not unhealthy", || !bus.stats().lanes[0].healthy);
+    until(|| !bus.stats().lanes[0].healthy);
     assert_eq!(bus.stats().lanes[0].stuck, 2);
     assert!(bus.emit("fine", 1).unwrap_err().is_full(), "nobody waits for a lane that nobody serves");
     assert_eq!(*seen.lock().unwrap(), [1], "the second event's other handler waits for a worker");
@@ -281,7 +268,7 @@ fn beyond_the_limit_the_lane_says_so_refuses_at_once_and_recovers_when_a_handler
     assert_eq!(bus.dead_letters().by_reason()["handler_timeout"], 2, "which needs no worker");
 
     ends.lock().unwrap().remove(0);
-    until("the lane does not recover", || bus.stats().lanes[0].healthy && is_quiet(&bus));
+    until(|| bus.stats().lanes[0].healthy && is_quiet(&bus));
     assert_eq!(records.recv_timeout(GUARD).unwrap().0, "system.lane_recovered");
     assert_eq!(seen.lock().unwrap().len(), 2, "and the second event's other handler has had its turn");
     assert!(bus.emit_and_wait("fine", 2).unwrap().all_handled());
@@ -302,9 +289,9 @@ fn with_no_thread_to_spare_the_lane_waits_for_its_own() {
     for n in 1..=3 {
         assert_eq!(begun.recv_timeout(GUARD), Ok(n));
         clock.advance(SECOND);
-        until("the lane is not unhealthy", || !bus.stats().lanes[0].healthy);
+        until(|| !bus.stats().lanes[0].healthy);
         go.send(()).unwrap();
-        until("the lane does not recover", || bus.stats().lanes[0].healthy);
+        until(|| bus.stats().lanes[0].healthy);
     }
     end(&bus);
     let of = bus.ledger().deliveries();
@@ -325,7 +312,7 @@ fn whoever_waits_for_an_event_waits_no_longer_than_its_handlers_may_take() {
     first_begun.recv_timeout(GUARD).unwrap();
     second_begun.recv_timeout(GUARD).unwrap();
     clock.advance(SECOND);
-    until("the first is not given up", || bus.ledger().deliveries().timed_out == 1);
+    until(|| bus.ledger().deliveries().timed_out == 1);
     assert!(!waiting.is_finished());
     clock.advance(SECOND);
     let report = waiting.join().unwrap();
@@ -359,7 +346,7 @@ fn a_handler_sees_what_is_left_of_its_time_and_that_nobody_waits_any_more() {
     bus.emit("t", 1).unwrap();
     begun.recv_timeout(GUARD).unwrap();
     clock.advance(SECOND * 2);
-    until("the event is not finished", || is_quiet(&bus));
+    until(|| is_quiet(&bus));
     drop(go);
     let said: Vec<_> = (0..3).map(|_| seen.recv_timeout(GUARD).unwrap()).collect();
     assert_eq!(said, [(Some(SECOND), false), (None, false), (Some(Duration::ZERO), true)]);
@@ -418,7 +405,7 @@ fn a_shutdown_names_the_handlers_that_have_not_returned_and_needs_them_for_nothi
     begun.recv_timeout(GUARD).unwrap();
     let closing = bus.clone();
     let stopping = thread::spawn(move || closing.shutdown(SECOND * 3600));
-    until("it does not close", || bus.emit("nobody", ()).is_err());
+    until(|| bus.emit("nobody", ()).is_err());
     clock.advance(SECOND);
     begun.recv_timeout(GUARD).unwrap();
     clock.advance(SECOND);
@@ -429,7 +416,7 @@ fn a_shutdown_names_the_handlers_that_have_not_returned_and_needs_them_for_nothi
     let text = r#"drained: 2 handled, 0 failed, 0 left, 2 timed out, 0 expired; lane "default": handlers ["never", "never"] have not returned"#;
     assert_eq!(report.to_string(), text);
     ends.lock().unwrap().clear();
-    until("they do not come back", || bus.stats().lanes[0].late == 2);
+    until(|| bus.stats().lanes[0].late == 2);
     assert!(bus.shutdown(GUARD).lanes[0].stuck.is_empty());
 }
 
@@ -444,10 +431,10 @@ fn a_shutdown_with_a_lane_without_a_worker_ends_at_its_deadline_and_accounts_for
     (1..=3).for_each(|n| assert!(bus.emit("t", n).is_ok()));
     begun.recv_timeout(GUARD).unwrap();
     clock.advance(SECOND);
-    until("the lane is not unhealthy", || !bus.stats().lanes[0].healthy);
+    until(|| !bus.stats().lanes[0].healthy);
     let closing = bus.clone();
     let stopping = thread::spawn(move || closing.shutdown(SECOND));
-    until("it does not wait", || clock.waiting() > 0);
+    until(|| clock.waiting() > 0);
     assert!(!stopping.is_finished());
     clock.advance(SECOND);
     let report = stopping.join().unwrap();
@@ -457,7 +444,7 @@ fn a_shutdown_with_a_lane_without_a_worker_ends_at_its_deadline_and_accounts_for
     assert_eq!((report.lanes[0].stuck.len(), report.lanes[0].abandoned), (1, false));
     assert_eq!(bus.dead_letters().by_reason()["shutdown"], 3);
     ends.lock().unwrap().clear();
-    until("it does not come back", || bus.stats().lanes[0].late == 1);
+    until(|| bus.stats().lanes[0].late == 1);
     assert_eq!(bus.ledger().deliveries(), of, "which changes nothing");
 }
 
@@ -474,7 +461,7 @@ fn the_wall_clock_ends_no_call_and_saves_none() {
     assert_eq!(bus.ledger().deliveries().timed_out, 0);
     clock.set_wall(UNIX_EPOCH);
     clock.advance(SECOND);
-    until("it is not given up", || bus.ledger().deliveries().timed_out == 1);
+    until(|| bus.ledger().deliveries().timed_out == 1);
     drop(go);
     end(&bus);
 }
@@ -506,7 +493,7 @@ fn timeouts_that_race_with_returns_leave_each_delivery_one_outcome() {
         // The further on, the longer the clock has to get ahead of the return.
         (0..round % 64).for_each(|_| std::hint::spin_loop());
         go.send(()).unwrap();
-        until("the event is not finished", || is_quiet(&bus));
+        until(|| is_quiet(&bus));
     }
     drop((mover, go));
     time.join().unwrap();
@@ -515,5 +502,5 @@ fn timeouts_that_race_with_returns_leave_each_delivery_one_outcome() {
     assert_eq!((of.routed, calls.load(Ordering::Relaxed) as u64), (2 * ROUNDS, ROUNDS));
     assert_eq!(of.handled - ROUNDS + of.timed_out, ROUNDS, "{}", bus.ledger());
     assert_eq!(bus.dead_letters().len() as u64, of.timed_out);
-    until("the late calls do not come back", || bus.stats().lanes[0].late == of.timed_out);
+    until(|| bus.stats().lanes[0].late == of.timed_out);
 }

@@ -5,31 +5,26 @@
     reason = "tests start threads and stop at the first surprise"
 )]
 
+#[path = "support/until.rs"]
+mod until;
+
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nervebus::{Bus, Event, ManualClock, SubscribeError, WaitError};
 
-/// Long enough for the slowest machine; reached only when something hangs.
-const GUARD: Duration = Duration::from_secs(20);
+use until::{GUARD, until};
+
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const NANO: Duration = Duration::from_nanos(1);
 
 fn is_even(event: &Event<'_>) -> bool {
     event.payload_as::<u64>().is_some_and(|number| number % 2 == 0)
-}
-
-fn until(what: impl Fn() -> bool) {
-    let since = Instant::now();
-    while !what() {
-        assert!(since.elapsed() < GUARD, "it does not come");
-        thread::yield_now();
-    }
 }
 
 /// Counts how often a task was woken.

@@ -17,13 +17,18 @@ mod storm;
 mod stuck;
 mod wall;
 
+#[path = "../support/held.rs"]
+mod held;
+
 use std::panic::{self, resume_unwind};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Mutex, Once};
+use std::sync::Once;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nervebus::{Bus, Event, Ledger, ShutdownReport};
+use nervebus::{Bus, Ledger, ShutdownReport};
+
+use held::held;
 
 /// Long enough for the slowest machine; reached only when something hangs.
 const GUARD: Duration = Duration::from_secs(30);
@@ -75,17 +80,6 @@ fn idle() {
 /// Whether no lane has anything to do or to do again.
 fn is_quiet(bus: &Bus) -> bool {
     bus.ledger().lanes.iter().all(|lane| lane.pending_events == 0 && lane.retrying == 0)
-}
-
-/// A handler that says of each event when it begins, and then waits for a word, or for its sender to be gone.
-fn held() -> (impl Fn(&Event<'_>) + Send + Sync + 'static, Receiver<u64>, Sender<()>) {
-    let ((begin, begun), (go, gone)) = (mpsc::channel(), mpsc::channel());
-    let gone = Mutex::new(gone);
-    let handler = move |event: &Event<'_>| {
-        let _ = begin.send(event.seq());
-        let _ = gone.lock().unwrap().recv();
-    };
-    (handler, begun, go)
 }
 
 /// Holds a report against its ledger, and both against themselves.
