@@ -277,8 +277,10 @@ impl Builder {
 
     /// The store of dead letters, with those of earlier runs, and who writes down what becomes of them.
     fn letters(&self) -> Result<(DeadLetterStore, Option<LetterWriter>), BuildError> {
-        let Some(log) = &self.dead_letter_log else { return Ok((DeadLetterStore::new(self.dead_letters), None)) };
-        let opened = log.open(&self.storage, self.dead_letters);
+        let Some(log) = &self.dead_letter_log else {
+            return Ok((DeadLetterStore::new(self.dead_letters, self.clock.clone()), None));
+        };
+        let opened = log.open(&self.storage, self.dead_letters, self.clock.clone());
         let (store, writer) = opened.map_err(|error| BuildError::DeadLetterLog { path: log.path.clone(), error })?;
         Ok((store, Some(writer)))
     }

@@ -175,3 +175,30 @@ fn two_buses_wait_on_one_clock() {
     clock.advance(HOUR);
     assert_eq!(second.join().unwrap(), 1);
 }
+
+#[test]
+fn events_and_dead_letters_are_dated_by_the_clock_whichever_way_they_go() {
+    let clock = ManualClock::new();
+    let bus = Bus::builder().clock(&clock).build().unwrap();
+    let (sender, dates) = mpsc::channel();
+    for (name, is_inline) in [("inline", true), ("queued", false)] {
+        let sender = sender.clone();
+        let handler = move |event: &Event<'_>| {
+            sender.send(event.timestamp()).unwrap();
+            Err("no")
+        };
+        let on = bus.on(name);
+        if is_inline { on.inline().handle(handler) } else { on.handle(handler) }.unwrap();
+    }
+    for (second, name) in [(5, "inline"), (7, "queued")] {
+        clock.set_wall(UNIX_EPOCH + Duration::from_secs(second));
+        let moment = second as f64;
+        assert_eq!(bus.emit_and_wait(name, ()).unwrap().failures().count(), 1);
+        assert_eq!(dates.recv_timeout(GUARD).unwrap(), moment);
+        let letters = bus.dead_letters().list();
+        let letter = letters.last().unwrap();
+        assert_eq!((letter.failed_at, letter.event.timestamp()), (moment, moment));
+    }
+    clock.advance(HOUR);
+    assert_eq!(bus.dead_letters().clear_older_than(HOUR + Duration::from_secs(1)), 1, "the first is two seconds older");
+}

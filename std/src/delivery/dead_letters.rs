@@ -172,7 +172,7 @@ impl DeadLetters<'_> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn clear_older_than(&self, age: Duration) -> usize {
-        self.store.clear(&query::Filter::older_than(age))
+        self.store.clear(&query::Filter::older_than(age, &self.store.clock))
     }
 
     /// Takes out what [`find`](Self::find) would return, limit and order included, and says how many letters that were.

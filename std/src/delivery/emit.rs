@@ -300,6 +300,7 @@ impl Engine {
         if let Err(detour) = self.inherit_short(&mut head, true) {
             return self.emit_detour(pass, place, topic, route, payload, How::PLAIN, detour);
         }
+        head.stamp_if_manual(&self.clock);
         let cargo = Cargo::new(payload);
         self.inline.add(place, Inline::ROUTED, entries.len());
         let event = Event { head: &head, content: &cargo, topic: &topic.name, bus: self.bus, call: None };
@@ -384,7 +385,7 @@ impl Engine {
             return self.emit_detour(pass, place, topic, route, payload, how, detour);
         }
         // Before the slot is claimed, which should not wait for it.
-        head.emitted_at();
+        head.stamp(&self.clock);
         let expected = narrow(handlers);
         let make = || {
             let mut envelope = Envelope::new(head, topic.id, route.version(), Body::new(payload));

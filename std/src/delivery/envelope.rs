@@ -9,7 +9,7 @@ use crate::delivery::reply::ReplyTo;
 use crate::delivery::report::Ticket;
 use crate::event::{Event, Held, OwnedEvent};
 use crate::payload::{Body, Content};
-use crate::platform::clock;
+use crate::platform::clock::{self, Clock};
 
 /// The number of a topic in its bus's directory.
 pub(crate) type TopicId = u32;
@@ -90,8 +90,27 @@ impl Head {
         self.class = Rank::of(class);
     }
 
-    /// When the event was emitted, in nanoseconds since the Unix epoch. The first to ask sets it: an emit that leaves
-    /// the emitter's thread asks at once.
+    /// Says that the event is emitted now, by this clock. An emit that leaves the emitter's thread does so, and every one
+    /// on a clock that is not the machine's.
+    pub(crate) fn stamp(&mut self, clock: &Clock) {
+        *self.time.get_mut() = clock.wall_nanos();
+    }
+
+    /// As [`stamp`](Self::stamp), if the clock is not the machine's, by which an event is stamped when somebody asks.
+    #[inline]
+    pub(crate) fn stamp_if_manual(&mut self, clock: &Clock) {
+        #[cold]
+        #[inline(never)]
+        fn stamp(head: &mut Head, clock: &Clock) {
+            head.stamp(clock);
+        }
+        if clock.is_manual() {
+            stamp(self, clock);
+        }
+    }
+
+    /// When the event was emitted, in nanoseconds since the Unix epoch. If it was not [stamped](Self::stamp), the first to
+    /// ask sets it.
     pub(crate) fn emitted_at(&self) -> u64 {
         match self.time.load(Ordering::Relaxed) {
             0 => {

@@ -18,7 +18,6 @@ use crate::delivery::retry::{GiveUp, Retrying};
 use crate::delivery::subscription::{Failure, Subscription};
 use crate::delivery::watch::Deferred;
 use crate::event::{Call, Event, OwnedEvent};
-use crate::platform::clock;
 
 /// How a delivery that was made again has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +90,7 @@ impl Engine {
             return Err(Box::new((failed, reason_of(error))));
         };
         if was_called(error) {
-            failed.history.record(error, wall_time());
+            failed.history.record(error, self.clock.wall_seconds());
         }
         let Some(at) = self.next_try(retrying, &mut failed, error) else {
             return Err(Box::new((failed, reason_of(error))));
@@ -289,7 +288,7 @@ impl Engine {
     fn return_letter(&self, failed: Redelivery, error: &HandlerError, text: String) {
         let Redelivery { event, subscription, calls, mut history, origin, .. } = failed;
         let Origin::Letter(letter) = origin else { return };
-        let failed_at = wall_time();
+        let failed_at = self.clock.wall_seconds();
         history.record(error, failed_at);
         self.dead_letters.put_back(Arc::new(DeadLetter {
             id: letter.id,
@@ -365,10 +364,6 @@ fn was_timeout(error: &HandlerError) -> bool {
 /// Whether the handler had a say in this.
 fn was_called(error: &HandlerError) -> bool {
     !matches!(error, HandlerError::BreakerOpen { .. })
-}
-
-fn wall_time() -> f64 {
-    clock::wall_nanos() as f64 / 1e9
 }
 
 /// The payload of a `system.handler_error`.

@@ -50,6 +50,12 @@ impl Clock {
         Self::Machine(instant())
     }
 
+    /// Whether a test moves it.
+    #[inline]
+    pub(crate) fn is_manual(&self) -> bool {
+        matches!(self, Self::Manual(_))
+    }
+
     /// Now, by the monotonic clock: never less than before, whatever the wall clock does.
     pub(crate) fn now(&self) -> u64 {
         match self {
@@ -64,6 +70,11 @@ impl Clock {
             Self::Machine(_) => wall_nanos(),
             Self::Manual(clock) => clock.wall_nanos(),
         }
+    }
+
+    /// Seconds since the Unix epoch by the wall clock.
+    pub(crate) fn wall_seconds(&self) -> f64 {
+        self.wall_nanos() as f64 / 1e9
     }
 
     /// The moment `wait` from now, or the last one there is.

@@ -106,8 +106,6 @@ impl ManualClock {
 
     /// Sets the wall clock, forwards or backwards; it goes on from there. No wait ends sooner or later by that. A time
     /// before 1970 counts as 1970.
-    ///
-    /// Events and dead letters are stamped by the machine's wall clock still.
     pub fn set_wall(&self, time: SystemTime) {
         let mut state = self.lock();
         state.wall = (unix_nanos(time), state.now);

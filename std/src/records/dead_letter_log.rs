@@ -13,6 +13,7 @@ use std::sync::{Arc, mpsc};
 use crate::delivery::dead_letters::DeadLetter;
 use crate::delivery::dead_letters::log::{LogAccount, LogHandle};
 use crate::delivery::dead_letters::store::{DeadLetterStore, Restored};
+use crate::platform::clock::Clock;
 use crate::platform::storage::{AppendFile, Storage};
 use crate::records::dead_letter_log::line::Line;
 use crate::records::dead_letter_log::writer::LetterWriter;
@@ -86,6 +87,7 @@ impl DeadLetterLog {
         &self,
         storage: &Arc<dyn Storage>,
         capacity: usize,
+        clock: Clock,
     ) -> io::Result<(DeadLetterStore, LetterWriter)> {
         let found = Found::read(&mut *storage.open_read(&self.path)?, capacity)?;
         if found.foreign > 0 && found.own == 0 {
@@ -104,7 +106,7 @@ impl DeadLetterLog {
         let (sender, entries) = mpsc::sync_channel(self.queue);
         let handle = LogHandle { sender, account: Arc::clone(&account) };
         let restored = Restored { letters: found.letters.into_values().collect(), last_id: found.last_id };
-        let store = DeadLetterStore::with(capacity, restored, Some(handle));
+        let store = DeadLetterStore::with(capacity, clock, restored, Some(handle));
         let shelf = Arc::downgrade(store.shelf());
         let mut writer = LetterWriter::new(Arc::clone(storage), entries, shelf, account, file, torn);
         if untidy {

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use nervebus_core::{Pattern, Reason, SubscriptionId, Topic};
 
 use crate::delivery::dead_letters::DeadLetter;
-use crate::platform::clock;
+use crate::platform::clock::Clock;
 
 /// Which dead letters are wanted; see [`DeadLetters::find`](crate::DeadLetters::find).
 ///
@@ -164,8 +164,8 @@ impl Filter<'_> {
     };
 
     /// What letters of at least this age pass.
-    pub(crate) fn older_than(age: Duration) -> Self {
-        let until = clock::wall_nanos() as f64 / 1e9 - age.as_secs_f64();
+    pub(crate) fn older_than(age: Duration, clock: &Clock) -> Self {
+        let until = clock.wall_seconds() - age.as_secs_f64();
         Self { until: Some(until), ..Self::ALL }
     }
 

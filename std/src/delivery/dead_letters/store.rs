@@ -12,7 +12,7 @@ use crate::delivery::dead_letters::query::Filter;
 use crate::delivery::failure::drop_quietly;
 use crate::delivery::retry::Attempt;
 use crate::event::OwnedEvent;
-use crate::platform::clock::{self, Clock};
+use crate::platform::clock::Clock;
 use crate::platform::threads::poll_until;
 
 /// The dead letters of a bus: the newest ones, up to a capacity; what is overwritten is counted.
@@ -22,6 +22,8 @@ use crate::platform::threads::poll_until;
 pub(crate) struct DeadLetterStore {
     shelf: Arc<Shelf>,
     log: Option<LogHandle>,
+    /// What letters are dated by.
+    pub(crate) clock: Clock,
 }
 
 /// What a failure has to say of itself.
@@ -117,16 +119,16 @@ impl Drop for Shelf {
 }
 
 impl DeadLetterStore {
-    pub(crate) fn new(capacity: usize) -> Self {
-        Self::with(capacity, Restored::default(), None)
+    pub(crate) fn new(capacity: usize, clock: Clock) -> Self {
+        Self::with(capacity, clock, Restored::default(), None)
     }
 
     /// A store that begins with letters of an earlier run, and tells a log of what changes.
-    pub(crate) fn with(capacity: usize, restored: Restored, log: Option<LogHandle>) -> Self {
+    pub(crate) fn with(capacity: usize, clock: Clock, restored: Restored, log: Option<LogHandle>) -> Self {
         let account = Account { total: restored.letters.len() as u64, ..Account::default() };
         let places = restored.letters.into_iter().map(|letter| Place { letter, taken: false }).collect();
         let contents = Contents { places, account, last_id: restored.last_id, queued: 0 };
-        Self { shelf: Arc::new(Shelf { capacity, contents: Mutex::new(contents) }), log }
+        Self { shelf: Arc::new(Shelf { capacity, contents: Mutex::new(contents) }), log, clock }
     }
 
     pub(crate) fn shelf(&self) -> &Arc<Shelf> {
@@ -148,7 +150,7 @@ impl DeadLetterStore {
     /// Takes a letter in that has a history of failed attempts.
     pub(crate) fn push_after(&self, event: OwnedEvent, obituary: Obituary, history: Vec<Attempt>) {
         let Obituary { reason, subscription, handler, pattern, error, attempts } = obituary;
-        let failed_at = clock::wall_nanos() as f64 / 1e9;
+        let failed_at = self.clock.wall_seconds();
         let mut contents = self.shelf.lock();
         contents.account.total += 1;
         contents.last_id += 1;

@@ -72,8 +72,8 @@ impl Engine {
         if let Err(refused) = self.may_emit(envelope.head.seq, route, how, patience, queued) {
             return Err(Box::new((refused, envelope.body)));
         }
-        if queued || self.tap.is_some() {
-            envelope.head.emitted_at();
+        if queued || self.tap.is_some() || self.clock.is_manual() {
+            envelope.head.stamp(&self.clock);
         }
         if let Some(tap) = &self.tap
             && !self.push_tap(tap, &mut envelope, how.patience, place)
