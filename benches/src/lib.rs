@@ -24,6 +24,7 @@ pub mod machine;
 mod medians;
 pub mod peers;
 pub mod percentiles;
+pub mod policies;
 pub mod predecessor;
 pub mod queued;
 pub mod ring;

@@ -95,8 +95,8 @@ impl<'a> Subscribe<'a> {
     ///
     /// # Cost
     ///
-    /// For each event an allocation, unless its payload is on the heap already; for each call two looks at the clock, two
-    /// locks that nobody else wants, and three locked instructions. Handlers of other topics pay nothing.
+    /// For each call two looks at the clock, two locks that nobody else wants, and three locked instructions. Handlers of
+    /// other topics pay nothing. One allocation for an event that a handler of the same lane [owns](Self::handle_owned).
     pub fn timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.timeout = Timeout::Own(limit.into());
         self

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use nervebus::{Bus, Event, Publisher};
+use nervebus::{Breaker, Builder, Bus, Class, Event, Publisher, RateLimit, Retry, StormGuard, Subscribe};
 use serde::Serialize;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -15,6 +15,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const EVENTS: u64 = 1_000_000;
+const HOUR: Duration = Duration::from_secs(3_600);
 
 /// As large as a payload may be to travel in place.
 #[derive(Serialize)]
@@ -41,20 +42,40 @@ fn main() {
     allocates_nothing("queued, by publisher", false, |_, publisher, number| {
         publisher.emit(Order::number(number)).expect("the bus is open");
     });
-    println!("4 passed, 0 failed");
+    let guarded = |bus: &Bus, _: &mut Publisher, number| {
+        let event = bus.event("order.placed", Order::number(number)).ttl(HOUR).class(Class::Critical).key(number);
+        event.emit().expect("the bus is open");
+    };
+    let guards = || {
+        let limit = RateLimit::per_second(10_000_000).burst(10_000_000);
+        Bus::builder().rate_limit("*", limit).storm_guard(StormGuard::per_second(1_000_000))
+    };
+    let breaker = Breaker::new("orders");
+    allocates_nothing_on("inline, guarded", guards(), |on| on.inline().breaker(&breaker), guarded);
+    let breaker = Breaker::new("orders again");
+    let retry = Retry::exponential(HOUR);
+    allocates_nothing_on("queued, guarded", guards(), |on| on.timeout(HOUR).retry(retry).breaker(&breaker), guarded);
+    println!("6 passed, 0 failed");
 }
 
 fn allocates_nothing(what: &str, inline: bool, emit: impl Fn(&Bus, &mut Publisher, u64)) {
-    let bus = Bus::builder().build().expect("the settings are valid");
+    allocates_nothing_on(what, Bus::builder(), |on| if inline { on.inline() } else { on }, emit);
+}
+
+fn allocates_nothing_on(
+    what: &str,
+    builder: Builder,
+    place: impl for<'a> FnOnce(Subscribe<'a>) -> Subscribe<'a>,
+    emit: impl Fn(&Bus, &mut Publisher, u64),
+) {
+    let bus = builder.build().expect("the settings are valid");
     let seen = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&seen);
     let handler = move |event: &Event<'_>| {
         let order: &Order = event.payload_as().expect("orders are all there is");
         count.fetch_add(u64::from(order.fields[7] < EVENTS), Ordering::Relaxed);
     };
-    let subscription = bus.on("order.placed").name("counter");
-    let subscription = if inline { subscription.inline() } else { subscription };
-    subscription.handle(handler).expect("the pattern is valid");
+    place(bus.on("order.placed").name("counter")).handle(handler).expect("the pattern is valid");
     let mut publisher = bus.publisher("order.placed").expect("the name is valid");
 
     // What is new allocates once: the lane's thread, a topic, a handler that is timed.

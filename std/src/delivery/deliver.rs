@@ -76,18 +76,23 @@ pub(crate) fn deliver_envelope<'r>(
     (delivered, outcomes)
 }
 
-/// Calls the handlers in order, as long as it is not too late, and says of each that was called what it did. The payload
-/// is where every handler can have it.
-#[cold]
+/// Calls the handlers in order, as long as it is not too late. With `noting`, it says of each that was called what it did.
+/// The payload is where every handler can have it.
+#[inline(never)]
 pub(crate) fn deliver_until<'r>(
     entries: impl IntoIterator<Item = &'r RouteEntry>,
     event: &Event<'_>,
     is_over: impl Fn() -> bool,
+    noting: bool,
 ) -> (Delivered, Vec<Outcome>) {
     let mut entries = entries.into_iter().peekable();
     let (mut delivered, mut outcomes) = (Delivered::default(), Vec::new());
     let in_time = std::iter::from_fn(|| entries.next_if(|_| !is_over()));
-    delivered.call(in_time, event, |entry, error| outcomes.push(outcome(entry, error)));
+    if noting {
+        delivered.call(in_time, event, |entry, error| outcomes.push(outcome(entry, error)));
+    } else {
+        delivered.call(in_time, event, |_, _| ());
+    }
     let expired = entries.filter(|entry| entry.handler.is_active()).count();
     if expired > 0 {
         delivered.trouble.get_or_insert_default().expired = expired;

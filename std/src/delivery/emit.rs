@@ -160,9 +160,6 @@ enum Detour {
     Far,
 }
 
-/// An event that is refused, with what it carried.
-pub(super) type Returned = Box<(Refused, Body)>;
-
 /// The right to be inside the bus, and where this thread counts.
 type Inside<'a> = Pass<'a, { Exit::COUNT }>;
 
@@ -236,25 +233,31 @@ impl Engine {
                 return self.emit_into(pass, place, topic, route, queue, handlers, payload, how);
             }
         }
-        let emitted = self.emit_far(pass.number(), place, topic, route, Body::new(payload), how);
-        self.finish_emit(pass, place, emitted)
+        self.emit_general(pass, place, topic, route, payload, how)
     }
 
-    /// Ends an emit: out of the gate by the exit that it has come to, with the payload if it is refused.
-    fn finish_emit<P: Payload>(
+    /// Emits in the general way.
+    fn emit_general<P: Payload>(
         &self,
         pass: Inside<'_>,
         place: Place,
-        emitted: Result<(Exit, Receipt), Returned>,
+        topic: &TopicState,
+        route: &TopicRoute,
+        payload: P,
+        how: How<'_>,
     ) -> Result<Receipt, EmitError<P>> {
-        match emitted {
-            Ok((exit, receipt)) => {
+        let number = pass.number();
+        let mut envelope = Envelope::new(Head::new(number), topic.id, route.version(), Body::new(payload));
+        let mut receipt = Receipt::new(self.bus, number);
+        match self.emit_far(place, topic, route, &mut envelope, how, &mut receipt) {
+            Ok(exit) => {
+                drop_quietly(envelope);
                 leave(pass, place, exit);
                 Ok(receipt)
             }
-            Err(returned) => {
-                leave(pass, place, returned.0.exit());
-                self.give_back(*returned)
+            Err(refused) => {
+                leave(pass, place, refused.exit());
+                self.give_back(refused, envelope.body)
             }
         }
     }
@@ -272,11 +275,13 @@ impl Engine {
         how: How<'_>,
         detour: Detour,
     ) -> Result<Receipt, EmitError<P>> {
-        let emitted = match detour {
-            Detour::Refused(refused) => Err(Box::new((refused, Body::new(payload)))),
-            Detour::Far => self.emit_far(pass.number(), place, topic, route, Body::new(payload), how),
-        };
-        self.finish_emit(pass, place, emitted)
+        match detour {
+            Detour::Refused(refused) => {
+                leave(pass, place, refused.exit());
+                Err(refused.with(payload))
+            }
+            Detour::Far => self.emit_general(pass, place, topic, route, payload, how),
+        }
     }
 
     /// Emits to inline handlers only: the event lies on this thread's stack, and nothing but the handlers sees it.
@@ -400,7 +405,7 @@ impl Engine {
             Pushed::Refused(refusal) => {
                 let why = if refusal.closed { Refused::Closed } else { Refused::full(queue, patience) };
                 leave(pass, place, why.exit());
-                return self.give_back((why, refusal.envelope.body));
+                return self.give_back(why, refusal.envelope.body);
             }
         };
         leave(pass, place, Exit::Routed);
@@ -410,7 +415,7 @@ impl Engine {
     /// Unpacks what was refused. It was never shared, so the value comes back; were it shared, some lane has it and
     /// the emit did not fail.
     #[cold]
-    fn give_back<P: Payload>(&self, (refused, body): (Refused, Body)) -> Result<Receipt, EmitError<P>> {
+    fn give_back<P: Payload>(&self, refused: Refused, body: Body) -> Result<Receipt, EmitError<P>> {
         match body.take::<P>() {
             Some(payload) => Err(refused.with(payload)),
             None => Ok(Receipt { refused: 1, fate: Fate::Routed, ..Receipt::new(self.bus, 0) }),
@@ -433,10 +438,11 @@ impl Engine {
         let number = self.gate.pass_by(place.stripe, Exit::System as usize);
         let hops = context::handled().hops;
         let _scope = context::Handling::enter(self.bus, cause.map_or(0, |cause| cause.head.seq), hops, None);
-        match self.emit_far(number, place, &topic, &topic.table.load(), Body::new(payload), how) {
-            Ok(_) => count::add(&self.system, 1),
-            Err(_) => count::add(&self.system_lost, 1),
-        }
+        let route = topic.table.load();
+        let mut envelope = Envelope::new(Head::new(number), topic.id, route.version(), Body::new(payload));
+        let emitted = self.emit_far(place, &topic, &route, &mut envelope, how, &mut Receipt::new(self.bus, number));
+        drop_quietly(envelope);
+        count::add(if emitted.is_ok() { &self.system } else { &self.system_lost }, 1);
     }
 
     /// Gives an event of this thread what it has from the one that the thread is handling: cause, chain, lineage.

@@ -159,6 +159,11 @@ impl Envelope {
         Self { head, topic, expected: 0, version, ticket: None, body }
     }
 
+    /// The event, whose place it leaves to one that carries nothing.
+    pub(crate) fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::new(Head::new(0), 0, 0, Body::new(())))
+    }
+
     /// What handlers see of it.
     #[inline]
     pub(crate) fn event<'a>(&'a self, topic: &'a str, bus: u64) -> Event<'a> {

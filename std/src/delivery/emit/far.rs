@@ -5,7 +5,7 @@ use std::sync::Arc;
 use nervebus_core::LaneId;
 
 use super::admit::Admission;
-use super::{How, Refused, Returned, narrow, patience_here};
+use super::{How, Refused, narrow, patience_here};
 use crate::context::{self, Deadline, Lineage};
 use crate::delivery::class::Class;
 use crate::delivery::deliver::{deliver_envelope, deliver_until};
@@ -17,40 +17,36 @@ use crate::delivery::lane::{Patience, Pushed, Queue};
 use crate::delivery::report::Waiter;
 use crate::delivery::watch::CallLimit;
 use crate::event::Event;
-use crate::payload::Body;
 use crate::platform::place::Place;
 use crate::receipt::{Fate, Receipt};
 
 impl Engine {
-    /// Emits to any mixture of inline handlers, lanes and the audit log.
+    /// Emits to any mixture of inline handlers, lanes and the audit log; says by which exit the event leaves the gate. The
+    /// envelope keeps what nobody took: the payload of an event that is refused, or that went to inline handlers only.
+    ///
+    /// The event is filled in where it lies: each move of it would wait for the stores before it.
     #[inline(never)]
     pub(super) fn emit_far(
         &self,
-        seq: u64,
         place: Place,
         topic: &TopicState,
         route: &TopicRoute,
-        body: Body,
+        envelope: &mut Envelope,
         how: How<'_>,
-    ) -> Result<(Exit, Receipt), Returned> {
+        receipt: &mut Receipt,
+    ) -> Result<Exit, Refused> {
         let nobody = self.tap.is_none() && route.is_empty();
-        let head = if nobody { Ok(None) } else { self.far_head(seq, route, how).map(Some) };
-        let (head, admission) = match head.and_then(|head| Ok((head, self.admit(topic, how)?))) {
-            Ok(admitted) => admitted,
-            Err(refused) => return Err(Box::new((refused, body))),
-        };
-        let mut receipt = Receipt::new(self.bus, seq);
-        if admission == Admission::Duplicate {
-            drop_quietly(body);
-            receipt.fate = Fate::Duplicate;
-            return Ok((Exit::Duplicate, receipt));
+        if !nobody {
+            self.fill_head(&mut envelope.head, route, how)?;
         }
-        let Some(head) = head else {
-            drop_quietly(body);
-            return Ok((Exit::Unrouted, receipt));
-        };
-        let sent =
-            self.send_far(place, topic, route, Envelope::new(head, topic.id, route.version(), body), how, receipt);
+        if self.admit(topic, how)? == Admission::Duplicate {
+            receipt.fate = Fate::Duplicate;
+            return Ok(Exit::Duplicate);
+        }
+        if nobody {
+            return Ok(Exit::Unrouted);
+        }
+        let sent = self.send_far(place, topic, route, envelope, how, receipt);
         if sent.is_err() {
             self.forget(how);
         }
@@ -63,44 +59,44 @@ impl Engine {
         place: Place,
         topic: &TopicState,
         route: &TopicRoute,
-        mut envelope: Envelope,
+        envelope: &mut Envelope,
         how: How<'_>,
-        mut receipt: Receipt,
-    ) -> Result<(Exit, Receipt), Returned> {
+        receipt: &mut Receipt,
+    ) -> Result<Exit, Refused> {
         let queued = !route.is_all_inline();
         let patience = patience_here(how.patience).not_beyond(envelope.head.expires);
-        if let Err(refused) = self.may_emit(envelope.head.seq, route, how, patience, queued) {
-            return Err(Box::new((refused, envelope.body)));
-        }
+        self.may_emit(envelope.head.seq, route, how, patience, queued)?;
         if queued || self.tap.is_some() || self.clock.is_manual() {
             envelope.head.stamp(&self.clock);
         }
         if let Some(tap) = &self.tap
-            && !self.push_tap(tap, &mut envelope, how.patience, place)
+            && !self.push_tap(tap, envelope, how.patience, place)
         {
-            return Err(Box::new((Refused::NotYet, envelope.body)));
+            return Err(Refused::NotYet);
         }
         if !route.inline().is_empty() {
-            self.emit_inline(topic, route, &mut envelope, how.waiter().map(|waiter| &**waiter), &mut receipt, place);
+            self.emit_inline(topic, route, envelope, how.waiter().map(|waiter| &**waiter), receipt, place);
         }
         let is_routed = !route.is_empty();
         receipt.fate = if is_routed { Fate::Routed } else { Fate::Unrouted };
-        self.push_lanes(route, envelope, how, patience, &mut receipt, place)?;
-        Ok((if is_routed { Exit::Routed } else { Exit::Unrouted }, receipt))
+        if queued {
+            self.push_lanes(route, envelope, how, patience, receipt, place)?;
+        }
+        Ok(if is_routed { Exit::Routed } else { Exit::Unrouted })
     }
 
     /// Moves the event into the last of its lanes, and a copy into each before it.
     fn push_lanes(
         &self,
         route: &TopicRoute,
-        envelope: Envelope,
+        envelope: &mut Envelope,
         how: How<'_>,
         patience: Patience,
         receipt: &mut Receipt,
         place: Place,
-    ) -> Result<(), Returned> {
+    ) -> Result<(), Refused> {
         let (mut lanes, pick) = (route.lanes().peekable(), how.pick(envelope.head.seq));
-        let mut rest = Some(envelope);
+        let mut rest = Some(envelope.take());
         while let Some((lane, entries)) = lanes.next() {
             let (Some(queue), Some(mut next)) = (self.queues.pick(lane, pick), rest.take()) else { break };
             if lanes.peek().is_some() {
@@ -122,7 +118,8 @@ impl Engine {
                         // The copy for the lanes to come: a payload that comes back has one owner.
                         drop(rest.take());
                         let why = if refusal.closed { Refused::Closed } else { Refused::full(queue, patience) };
-                        return Err(Box::new((why, refusal.envelope.body)));
+                        *envelope = refusal.envelope;
+                        return Err(why);
                     }
                     if !refusal.closed && queue.puts_off(patience) {
                         queue.set_aside(refusal.envelope, place);
@@ -211,9 +208,9 @@ impl Engine {
         }
     }
 
-    fn far_head(&self, seq: u64, route: &TopicRoute, how: How<'_>) -> Result<Head, Refused> {
-        let mut head = Head::new(seq);
-        match self.inherit(&mut head, !route.inline().is_empty()) {
+    /// Says of an event what it inherits, and what its emitter has said.
+    fn fill_head(&self, head: &mut Head, route: &TopicRoute, how: How<'_>) -> Result<(), Refused> {
+        match self.inherit(head, !route.inline().is_empty()) {
             // Nothing refuses a record of the bus's own; it makes no further record, so no chain of them goes on.
             Err(refused) if !how.is_system() => return Err(refused),
             _ => {}
@@ -227,10 +224,7 @@ impl Engine {
             head.own = extra.system;
             head.set_class(extra.class);
         }
-        if !how.is_system() {
-            self.bound(&mut head, how.extra.map_or(0, |extra| extra.expires))?;
-        }
-        Ok(head)
+        if how.is_system() { Ok(()) } else { self.bound(head, how.extra.map_or(0, |extra| extra.expires)) }
     }
 
     /// Sets when an event expires, by its time to live and its deadline, unless that has passed.
@@ -286,7 +280,7 @@ impl Engine {
             }
             let limit = CallLimit { clock: &self.clock, deadline: expires, watchdogs: None };
             let event = Event { call: Some(&limit), ..envelope.event(&topic.name, self.bus) };
-            deliver_until(entries, &event, || self.clock.now() >= expires)
+            deliver_until(entries, &event, || self.clock.now() >= expires, waiter.is_some())
         };
         if let Some(waiter) = waiter {
             waiter.add(outcomes, delivered.cancelled() + delivered.expired());

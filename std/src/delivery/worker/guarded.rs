@@ -39,8 +39,10 @@ pub(super) fn handle(
 ) -> Result<(), Revoked> {
     let Some(seen) = topics.get(engine, envelope.topic) else { return Ok(()) };
     let mut envelope = envelope;
-    // While it is watched nobody can move it, and its dead letter may be sent to a handler that owns its events.
-    envelope.body.share();
+    // While it is watched nobody can move it: a handler that owns its events would find it in place.
+    if seen.route.load().lane(queue.id).iter().any(|entry| entry.handler.owns()) {
+        envelope.body.share();
+    }
     let work = Work::new(envelope, Arc::clone(&seen.topic), engine.bus);
     go_on(engine, queue, topics, seat, work)
 }
