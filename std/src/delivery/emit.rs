@@ -9,149 +9,29 @@
 
 mod admit;
 mod far;
+mod how;
+mod refused;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use nervebus_core::gate::Pass;
 
-use crate::context::{self, Lineage};
-use crate::delivery::class::Class;
+use crate::context;
 use crate::delivery::count;
 use crate::delivery::deliver::{Delivered, Trouble, deliver};
-use crate::delivery::directory::{TooManyTopics, TopicRoute, TopicState};
+use crate::delivery::directory::{TopicRoute, TopicState};
 use crate::delivery::engine::{Engine, Exit, InlineAccount as Inline};
-use crate::delivery::envelope::{Envelope, Head, Kept, Meta};
+use crate::delivery::envelope::{Envelope, Head, Kept};
 use crate::delivery::failure::drop_quietly;
 use crate::delivery::lane::{Patience, Pushed, Queue};
-use crate::delivery::report::Waiter;
-use crate::error::{EmitError, Limited};
+use crate::error::EmitError;
 use crate::event::{Event, OwnedEvent};
 use crate::payload::{Body, Cargo, Payload};
 use crate::platform::place::{Place, place};
 use crate::receipt::{Fate, Receipt};
 
-/// How to emit.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct How<'a> {
-    pub(crate) patience: Patience,
-    /// Which events it stays in order with, as a hash; 0 for none.
-    pub(crate) key: u64,
-    /// What the emitter adds to topic and payload, if anything.
-    pub(crate) extra: Option<&'a Extra>,
-}
-
-/// What an emitter may add to topic and payload.
-#[derive(Debug, Default)]
-pub(crate) struct Extra {
-    pub(crate) meta: Option<Arc<Meta>>,
-    /// What the event hands down, if it is not what it inherits.
-    pub(crate) lineage: Option<Arc<Lineage>>,
-    /// The moment at which the event expires by itself; 0 for none.
-    pub(crate) expires: u64,
-    pub(crate) waiter: Option<Arc<Waiter>>,
-    pub(crate) class: Class,
-    /// Whether an attempt that was taken back has passed the limits for it: it counts there once.
-    pub(crate) admitted: bool,
-    /// Emitted by the bus itself: nothing refuses it as a whole.
-    pub(crate) system: bool,
-}
-
-impl How<'static> {
-    pub(crate) const PLAIN: Self = Self::with(Patience::Policy);
-
-    #[inline]
-    pub(crate) const fn with(patience: Patience) -> Self {
-        Self { patience, key: 0, extra: None }
-    }
-}
-
-impl How<'_> {
-    /// What chooses among the rings of a lane: the key, or the event's number if it has none.
-    #[inline]
-    pub(super) fn pick(&self, seq: u64) -> u64 {
-        if self.key == 0 { seq } else { self.key }
-    }
-
-    fn waiter(&self) -> Option<&Arc<Waiter>> {
-        self.extra?.waiter.as_ref()
-    }
-
-    fn class(&self) -> Class {
-        self.extra.map_or_else(Class::default, |extra| extra.class)
-    }
-
-    /// Who emits, if the emitter said so.
-    fn source(&self) -> Option<&str> {
-        self.extra?.meta.as_ref()?.source.as_deref()
-    }
-
-    /// What duplicates of the event are known by: what the emitter said for that, or else the identity it gave.
-    fn identity(&self) -> Option<&str> {
-        let meta = self.extra?.meta.as_ref()?;
-        meta.idempotency_key.as_deref().or(meta.event_id.as_deref())
-    }
-
-    /// Whether the bus itself emits.
-    fn is_system(&self) -> bool {
-        self.extra.is_some_and(|extra| extra.system)
-    }
-}
-
-/// Why an event is refused.
-#[derive(Debug)]
-pub(crate) enum Refused {
-    InvalidTopic(String),
-    TooManyTopics(usize),
-    Full(String),
-    /// Full, and tried again later.
-    NotYet,
-    TooDeep(u32),
-    LoopDetected(u32),
-    RateLimited(Box<Limited>, Duration),
-    Storm(Box<str>, u32),
-    WouldDeadlock(String),
-    Expired,
-    Closed,
-}
-
-impl From<TooManyTopics> for Refused {
-    fn from(error: TooManyTopics) -> Self {
-        Self::TooManyTopics(error.limit)
-    }
-}
-
-impl Refused {
-    /// What a full lane says to this patience.
-    #[cold]
-    pub(super) fn full(queue: &Queue, patience: Patience) -> Self {
-        if queue.puts_off(patience) { Self::NotYet } else { Self::Full(queue.name.to_string()) }
-    }
-
-    /// How an emit that ends with this leaves the gate.
-    #[cold]
-    fn exit(&self) -> Exit {
-        if matches!(self, Self::NotYet) { Exit::Retracted } else { Exit::Refused }
-    }
-
-    #[cold]
-    pub(crate) fn with<P>(self, payload: P) -> EmitError<P> {
-        match self {
-            Self::InvalidTopic(rule) => EmitError::InvalidTopic { rule, payload },
-            Self::TooManyTopics(limit) => EmitError::TooManyTopics { limit, payload },
-            Self::Full(lane) => EmitError::Full { lane, payload },
-            // An empty name, which no lane has, tells it apart; nobody but `EmitAsync` sees it.
-            Self::NotYet => EmitError::Full { lane: String::new(), payload },
-            Self::TooDeep(limit) => EmitError::TooDeep { limit, payload },
-            Self::LoopDetected(limit) => EmitError::LoopDetected { limit, payload },
-            Self::RateLimited(limited, retry_after) => EmitError::RateLimited { limited, retry_after, payload },
-            Self::Storm(topic, per_second) => EmitError::Storm { topic, per_second, payload },
-            Self::WouldDeadlock(lane) => EmitError::WouldDeadlock { lane, payload },
-            Self::Expired => EmitError::Expired { payload },
-            Self::Closed => EmitError::Closed { payload },
-        }
-    }
-}
+pub(crate) use how::{Extra, How};
+pub(crate) use refused::Refused;
 
 /// Why an event does not go the short way.
 #[derive(Debug)]
