@@ -16,6 +16,7 @@
 //! | [`Gate`](gate::Gate), [`Waiter`](wait::Waiter) | counting who is inside, and waking who sleeps |
 //! | `Breaker` | refusing calls of what fails, until a probe says that it works again |
 //! | `lease` | a value that a watchdog can take over from a worker whose call does not end |
+//! | [`Schedule`](schedule::Schedule) | what threads of a pool run in turns: one turn at a time, no wish for one lost |
 //! | [`Inline`](inline::Inline) | a small value of any type, in place behind a trait object |
 //!
 //! # Features
@@ -82,6 +83,7 @@ pub mod pattern;
 pub mod priority;
 pub mod ring;
 pub mod route;
+pub mod schedule;
 pub mod snapshot;
 pub mod spsc;
 mod sync;

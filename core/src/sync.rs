@@ -131,7 +131,7 @@ mod imp {
     }
 
     witnessed!(AtomicBool, bool);
-    witnessed!(AtomicUsize, usize, fetch_add, fetch_sub, fetch_or);
+    witnessed!(AtomicUsize, usize, fetch_add, fetch_sub, fetch_or, fetch_and);
     witnessed!(AtomicU64, u64, fetch_add, fetch_max, fetch_or);
 
     /// Under loom a spin must let another thread run, or the model never ends.

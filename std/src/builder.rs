@@ -18,14 +18,15 @@ use crate::delivery::dead_letters::DeadLetterStore;
 use crate::delivery::directory::{Directory, Limits};
 use crate::delivery::engine::{Engine, InlineAccount, RECORDS};
 use crate::delivery::guards::GuardSettings;
-use crate::delivery::lane::{Lane, Overflow, Queue};
+use crate::delivery::lane::{Lane, Overflow, Queue, WaitStrategy};
 use crate::delivery::lanes::Lanes;
 use crate::delivery::timer::{self, Timer};
 use crate::delivery::timing::Timing;
-use crate::delivery::worker;
+use crate::delivery::worker::{self, pooled};
 use crate::error::BuildError;
 use crate::platform::clock::Clock;
 use crate::platform::manual_clock::ManualClock;
+use crate::platform::pool::Crew;
 use crate::platform::random::Dice;
 use crate::platform::runtime::Runtime;
 use crate::platform::storage::{AppendFile, Disk, Storage};
@@ -35,6 +36,7 @@ use crate::records::audit::{AuditAccount, AuditLog};
 use crate::records::audit_writer::AuditWriter;
 use crate::records::dead_letter_log::DeadLetterLog;
 use crate::records::dead_letter_log::writer::LetterWriter;
+use crate::worker_pool::WorkerPool;
 
 /// The most events a lane or the audit log may hold.
 const MAX_CAPACITY: u64 = 1 << 20;
@@ -79,6 +81,7 @@ pub struct Builder {
     storage: Arc<dyn Storage>,
     seed: u64,
     runtime: Runtime,
+    pub(crate) pool: Option<WorkerPool>,
 }
 
 impl Builder {
@@ -103,6 +106,7 @@ impl Builder {
             storage: Arc::new(Disk),
             seed: random::bits(),
             runtime: Runtime::default(),
+            pool: None,
         }
     }
 
@@ -288,11 +292,13 @@ impl Builder {
     fn engine(&self, dead_letters: DeadLetterStore) -> Result<Engine, BuildError> {
         let made = self.lanes().zip(1..).map(|(lane, id)| {
             let id = LaneId::new(id);
-            (0..lane.workers).map(|worker| queue(id, lane, worker, &self.clock)).collect::<Result<Vec<_>, _>>()
+            (0..lane.workers)
+                .map(|worker| queue(id, lane, worker, &self.clock, self.crew(lane)))
+                .collect::<Result<Vec<_>, _>>()
         });
         let queues = Lanes::new(made.collect::<Result<_, _>>()?);
         let tap = match &self.audit {
-            Some(log) => Some(queue(LaneId::new(u16::MAX), &log.lane, 0, &self.clock)?),
+            Some(log) => Some(queue(LaneId::new(u16::MAX), &log.lane, 0, &self.clock, None)?),
             None => None,
         };
         let rules = self.guards.rules();
@@ -327,6 +333,12 @@ impl Builder {
         })
     }
 
+    /// The threads that serve a lane in turns, if it has none of its own. One that spins would do so on others' time.
+    fn crew(&self, lane: &Lane) -> Option<&Crew> {
+        let own = lane.wait == WaitStrategy::Spin || lane.core.is_some();
+        self.pool.as_ref().filter(|_| !own).map(|pool| &pool.crew)
+    }
+
     /// The lanes to be built, in the order of their numbers.
     fn lanes(&self) -> impl Iterator<Item = &Lane> {
         std::iter::once(&self.default_lane).chain(&self.lanes)
@@ -335,6 +347,10 @@ impl Builder {
     /// Starts the workers, the writer of the audit log and, last, the timer.
     fn start_threads(&self, engine: &Arc<Engine>, writer: Option<AuditWriter>) -> Result<(), BuildError> {
         for queue in &engine.queues {
+            if let Some(crew) = &queue.crew {
+                pooled::join(engine, queue, crew);
+                continue;
+            }
             let (engine, own) = (Arc::clone(engine), Arc::clone(queue));
             start(queue, move || {
                 own.pinning.pin_to(own.core);
@@ -421,7 +437,7 @@ fn check_name(name: &str) -> Result<(), BuildError> {
     Ok(())
 }
 
-fn in_range(field: impl Into<String>, value: u64, min: u64, max: u64) -> Result<(), BuildError> {
+pub(crate) fn in_range(field: impl Into<String>, value: u64, min: u64, max: u64) -> Result<(), BuildError> {
     if (min..=max).contains(&value) {
         return Ok(());
     }
@@ -439,7 +455,7 @@ fn open(storage: &dyn Storage, log: &AuditLog) -> Result<(Box<dyn AppendFile>, b
     storage.open_append(&log.path).map_err(|error| BuildError::Audit { path: log.path.clone(), error })
 }
 
-fn queue(id: LaneId, lane: &Lane, worker: usize, clock: &Clock) -> Result<Arc<Queue>, BuildError> {
+fn queue(id: LaneId, lane: &Lane, worker: usize, clock: &Clock, crew: Option<&Crew>) -> Result<Arc<Queue>, BuildError> {
     let field = || format!("lane {:?}.capacity", lane.name);
     let out_of_range = |_| BuildError::OutOfRange {
         field: field(),
@@ -447,7 +463,7 @@ fn queue(id: LaneId, lane: &Lane, worker: usize, clock: &Clock) -> Result<Arc<Qu
         min: 1,
         max: nervebus_core::ring::MAX_CAPACITY as u64,
     };
-    Queue::new(id, lane.clone(), worker, clock.clone()).map(Arc::new).map_err(out_of_range)
+    Queue::new(id, lane.clone(), worker, clock.clone(), crew.cloned()).map(Arc::new).map_err(out_of_range)
 }
 
 /// Starts the thread that writes dead letters down. It ends when the bus is gone.

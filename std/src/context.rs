@@ -131,6 +131,24 @@ pub(crate) fn become_worker(bus: u64, lane: LaneId) {
     THREAD.with(|thread| thread.worker_of.set(Some((bus, lane))));
 }
 
+/// While this value lives, this thread is a lane's worker.
+#[derive(Debug)]
+pub(crate) struct Working {
+    before: Option<(u64, LaneId)>,
+}
+
+impl Working {
+    pub(crate) fn enter(bus: u64, lane: LaneId) -> Self {
+        Self { before: THREAD.with(|thread| thread.worker_of.replace(Some((bus, lane)))) }
+    }
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        THREAD.with(|thread| thread.worker_of.set(self.before));
+    }
+}
+
 /// While this value lives, emits on this thread are caused by the event it was made for.
 #[derive(Debug)]
 pub(crate) struct Handling {

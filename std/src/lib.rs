@@ -52,6 +52,7 @@ mod stream;
 mod subscribe;
 mod wait_for;
 mod weak_bus;
+mod worker_pool;
 
 /// The README's program is a test.
 #[cfg(doctest)]
@@ -104,3 +105,4 @@ pub use crate::stream::EventStream;
 pub use crate::subscribe::Subscribe;
 pub use crate::wait_for::WaitFor;
 pub use crate::weak_bus::WeakBus;
+pub use crate::worker_pool::WorkerPool;

@@ -5,6 +5,7 @@ pub(crate) mod affinity;
 pub(crate) mod clock;
 pub(crate) mod manual_clock;
 pub(crate) mod place;
+pub(crate) mod pool;
 pub(crate) mod random;
 pub(crate) mod runtime;
 pub(crate) mod signal;

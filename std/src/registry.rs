@@ -12,6 +12,7 @@ use crate::context;
 use crate::delivery::shutdown::ShutdownReport;
 use crate::error::BuildError;
 use crate::platform::threads;
+use crate::worker_pool::WorkerPool;
 
 /// How many buses a registry may be asked to hold.
 const MAX_BUSES: usize = 65_536;
@@ -121,6 +122,8 @@ pub struct BusRegistry {
 
 struct Shared {
     max: usize,
+    /// What serves the lanes of buses that name no pool of their own.
+    pool: Option<WorkerPool>,
     state: Mutex<State>,
     /// A build has ended, well or not, or the registry was closed.
     changed: Condvar,
@@ -164,10 +167,32 @@ impl BusRegistry {
     /// assert_eq!(error.to_string(), "registry.max is 0, outside its range 1..=65536");
     /// ```
     pub fn new(max: usize) -> Result<Self, RegistryError> {
+        Self::make(max, None)
+    }
+
+    /// A registry for at most this many buses, whose lanes are served by the threads of a pool. A bus whose builder names
+    /// another [pool](Builder::worker_pool) is served by that.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    ///
+    /// ```
+    /// use nervebus::{Bus, BusRegistry, WorkerPool};
+    ///
+    /// let tenants = BusRegistry::with_worker_pool(10_000, &WorkerPool::new(4)?)?;
+    /// let bus = tenants.get_or_create("acme", Bus::builder)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn with_worker_pool(max: usize, pool: &WorkerPool) -> Result<Self, RegistryError> {
+        Self::make(max, Some(pool.clone()))
+    }
+
+    fn make(max: usize, pool: Option<WorkerPool>) -> Result<Self, RegistryError> {
         if !(1..=MAX_BUSES).contains(&max) {
             return Err(RegistryError::OutOfRange { value: max, min: 1, max: MAX_BUSES });
         }
-        Ok(Self { shared: Arc::new(Shared { max, state: Mutex::default(), changed: Condvar::new() }) })
+        Ok(Self { shared: Arc::new(Shared { max, pool, state: Mutex::default(), changed: Condvar::new() }) })
     }
 
     /// The bus of this name, if there is one; one that is being built is not there yet. After
@@ -403,7 +428,7 @@ impl State {
 impl Build<'_> {
     /// Builds the bus with no lock held, and puts it in its place.
     fn run(self, describe: impl FnOnce() -> Builder) -> Result<Bus, RegistryError> {
-        let bus = describe().build().map_err(RegistryError::Build)?;
+        let bus = describe().or_worker_pool(self.shared.pool.as_ref()).build().map_err(RegistryError::Build)?;
         let mut state = self.shared.lock();
         if state.closed {
             // The lock goes before the bus, which is shut down by being dropped, and has nothing to drain.

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crossbeam_queue::ArrayQueue;
+use crossbeam_queue_peer::ArrayQueue;
 
 use super::{Consumer, Producer, Ring, Seen};
 use crate::{CAPACITY, Payload, payload};

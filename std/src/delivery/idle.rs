@@ -79,8 +79,8 @@ mod tests {
 
     /// How often `rest` returns before it goes to sleep, up to `limit`.
     fn calls_before_sleep(strategy: WaitStrategy, limit: u32) -> u32 {
-        let queue =
-            Queue::new(LaneId::new(1), Lane::new("lane").capacity(1).wait(strategy), 0, Clock::machine()).unwrap();
+        let queue = Queue::new(LaneId::new(1), Lane::new("lane").capacity(1).wait(strategy), 0, Clock::machine(), None)
+            .unwrap();
         let slept = AtomicBool::new(false);
         thread::scope(|scope| {
             let worker = scope.spawn(|| {

@@ -19,6 +19,7 @@ use crate::delivery::watch::Watch;
 use crate::platform::affinity::Pinning;
 use crate::platform::clock::{Clock, Waiting};
 use crate::platform::place::Place;
+use crate::platform::pool::Crew;
 use crate::platform::threads::{self, Latch, Park};
 
 pub use self::config::{Lane, Overflow, WaitStrategy};
@@ -78,6 +79,8 @@ pub(crate) struct Queue {
     pub(crate) thread: Box<str>,
     pub(crate) core: Option<usize>,
     pub(crate) pinning: Pinning,
+    /// The threads that serve it in turns, if it has none of its own.
+    pub(crate) crew: Option<Crew>,
     pub(crate) ring: BoxedRing<Envelope>,
     /// Where the worker sleeps; it is named before the bus is handed out, and a worker that takes over names itself.
     pub(crate) bed: Waiter<Park>,
@@ -107,7 +110,13 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    pub(crate) fn new(id: LaneId, lane: Lane, worker: usize, clock: Clock) -> Result<Self, CapacityError> {
+    pub(crate) fn new(
+        id: LaneId,
+        lane: Lane,
+        worker: usize,
+        clock: Clock,
+        crew: Option<Crew>,
+    ) -> Result<Self, CapacityError> {
         let capacity = lane.capacity.div_ceil(lane.workers.max(1));
         Ok(Self {
             id,
@@ -118,6 +127,7 @@ impl Queue {
             overflow: lane.overflow,
             strategy: lane.wait,
             pinning: Pinning::default(),
+            crew,
             bed: Waiter::default(),
             room: Room::default(),
             clock,

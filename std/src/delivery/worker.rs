@@ -1,6 +1,7 @@
 //! The thread behind a lane: takes events out of the ring and delivers them.
 
 mod guarded;
+pub(crate) mod pooled;
 mod redeliver;
 #[cfg(test)]
 mod tests;
@@ -56,55 +57,95 @@ fn serve(
     seat: &mut Seat,
     unfinished: Option<Unfinished>,
 ) -> Result<(), Revoked> {
-    let (mut topics, mut idle) = (Topics::default(), 0);
+    let (mut memory, mut idle) = (Memory::default(), 0);
+    take_up(engine, queue, seat, &mut memory, unfinished)?;
+    loop {
+        match step(engine, queue, seat, &mut memory)? {
+            Step::Worked => idle = 0,
+            Step::Idle => idle = rest(queue, idle),
+            Step::Closed => return wind_up(engine, queue, seat, &mut memory),
+        }
+    }
+}
+
+/// What a worker knows from one event to the next.
+#[derive(Debug, Default)]
+struct Memory {
+    topics: Topics,
+    aside: Queueing,
+}
+
+/// What a look at the lane has come to.
+enum Step {
+    Worked,
+    Idle,
+    /// Nothing is in the ring, and nothing comes any more.
+    Closed,
+}
+
+/// Does what is left of the event of a worker whose call has taken too long.
+fn take_up(
+    engine: &Arc<Engine>,
+    queue: &Arc<Queue>,
+    seat: &mut Seat,
+    memory: &mut Memory,
+    unfinished: Option<Unfinished>,
+) -> Result<(), Revoked> {
     match unfinished {
-        Some(Unfinished::Event(work)) => guarded::go_on(engine, queue, &mut topics, seat, *work)?,
+        Some(Unfinished::Event(work)) => guarded::go_on(engine, queue, &mut memory.topics, seat, *work)?,
         Some(Unfinished::Again(again)) => engine.fail_again(queue, *again),
         None => {}
     }
-    let shedder = queue.shedder.as_deref();
-    let mut aside = Queueing::default();
-    loop {
-        if queue.is_stale() {
-            topics.refresh();
-        }
-        let (mut worked, mut next) = (false, 0);
-        aside.look(&queue.spill);
-        match queue.ring.pop() {
-            Ok(envelope) => {
-                worked = true;
-                queue.after_pop();
-                if let Some(shedder) = shedder
-                    && let Some(turn) = shedder.drained_to(queue.ring.len())
-                {
-                    engine.shedding_turned(queue, shedder, turn);
-                }
-                handle(engine, queue, &mut topics, seat, envelope)?;
-                next = aside.popped(queue.ring.capacity());
-            }
-            Err(PopError::Closed) => break,
-            // Not while somebody is in the middle of a push, with others behind that have ended theirs.
-            Err(PopError::Empty) if queue.ring.is_empty() => next = aside.emptied(),
-            Err(PopError::Empty) => {}
-        }
-        // What stepped aside found the ring full, so it comes after what was in there.
-        while next > 0
-            && let Some(envelope) = queue.spill.pop()
-        {
-            (worked, next) = (true, next - 1);
-            handle(engine, queue, &mut topics, seat, envelope)?;
-        }
-        // To one handler, whatever else there is for the others.
-        if let Some(again) = queue.again.pop() {
-            worked = true;
-            redeliver::redeliver(engine, queue, seat, again)?;
-        }
-        idle = if worked { 0 } else { rest(queue, idle) };
+    Ok(())
+}
+
+/// Looks once for everything that a worker looks for: an event in the ring, one beside it, a redelivery.
+#[inline]
+fn step(engine: &Arc<Engine>, queue: &Arc<Queue>, seat: &mut Seat, memory: &mut Memory) -> Result<Step, Revoked> {
+    let Memory { topics, aside } = memory;
+    if queue.is_stale() {
+        topics.refresh();
     }
+    let (mut worked, mut next) = (false, 0);
+    aside.look(&queue.spill);
+    match queue.ring.pop() {
+        Ok(envelope) => {
+            worked = true;
+            queue.after_pop();
+            if let Some(shedder) = &queue.shedder
+                && let Some(turn) = shedder.drained_to(queue.ring.len())
+            {
+                engine.shedding_turned(queue, shedder, turn);
+            }
+            handle(engine, queue, topics, seat, envelope)?;
+            next = aside.popped(queue.ring.capacity());
+        }
+        Err(PopError::Closed) => return Ok(Step::Closed),
+        // Not while somebody is in the middle of a push, with others behind that have ended theirs.
+        Err(PopError::Empty) if queue.ring.is_empty() => next = aside.emptied(),
+        Err(PopError::Empty) => {}
+    }
+    // What stepped aside found the ring full, so it comes after what was in there.
+    while next > 0
+        && let Some(envelope) = queue.spill.pop()
+    {
+        (worked, next) = (true, next - 1);
+        handle(engine, queue, topics, seat, envelope)?;
+    }
+    // To one handler, whatever else there is for the others.
+    if let Some(again) = queue.again.pop() {
+        worked = true;
+        redeliver::redeliver(engine, queue, seat, again)?;
+    }
+    Ok(if worked { Step::Worked } else { Step::Idle })
+}
+
+/// The last that is done for a lane that is closed and drained.
+fn wind_up(engine: &Arc<Engine>, queue: &Arc<Queue>, seat: &mut Seat, memory: &mut Memory) -> Result<(), Revoked> {
     // Between closing and here, a record of the lane's last failures may have stepped aside.
     queue.spill.close();
     while let Some(envelope) = queue.spill.pop() {
-        handle(engine, queue, &mut topics, seat, envelope)?;
+        handle(engine, queue, &mut memory.topics, seat, envelope)?;
     }
     engine.leave(queue, queue.again.close());
     Ok(())

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::thread::{self, JoinHandle, Thread};
 use std::time::Duration;
 
@@ -32,16 +33,36 @@ pub(crate) fn yield_now() {
 #[derive(Debug, Default)]
 pub(crate) struct Park {
     /// A lock and not a cell that is written once: it is taken only when there is somebody to wake, which costs far more.
-    sleeper: Mutex<Option<Thread>>,
+    sleeper: Mutex<Option<Sleeper>>,
+}
+
+/// Who is to be woken.
+#[derive(Debug)]
+enum Sleeper {
+    Thread(Thread),
+    /// What finds a thread for it.
+    Other(Waker),
 }
 
 impl Park {
     /// Names the thread that sleeps; the last one named counts.
     pub(crate) fn is_done_by(&self, thread: &Thread) {
-        *self.lock() = Some(thread.clone());
+        *self.lock() = Some(Sleeper::Thread(thread.clone()));
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Thread>> {
+    /// Names what is woken instead of a thread.
+    pub(crate) fn is_done_by_whom(&self, waker: Waker) {
+        *self.lock() = Some(Sleeper::Other(waker));
+    }
+
+    /// Says that nobody needs to be woken any more.
+    pub(crate) fn is_done_by_nobody(&self) {
+        let before = self.lock().take();
+        // Outside the lock: what it knows may go with it.
+        drop(before);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Sleeper>> {
         self.sleeper.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -62,8 +83,10 @@ impl Wait for Park {
     }
 
     fn wake(&self) {
-        if let Some(sleeper) = &*self.lock() {
-            sleeper.unpark();
+        match &*self.lock() {
+            Some(Sleeper::Thread(thread)) => thread.unpark(),
+            Some(Sleeper::Other(waker)) => waker.wake_by_ref(),
+            None => {}
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::guarded::{finish, report};
-use super::run;
+use super::{pooled, run};
 use crate::delivery::count;
 use crate::delivery::engine::{Engine, LANE_RECOVERED, LANE_UNHEALTHY};
 use crate::delivery::failure::drop_quietly;
@@ -109,26 +109,33 @@ fn start(engine: &Arc<Engine>, queue: &Arc<Queue>) -> io::Result<bool> {
         }
         state.number + 1
     };
-    let (engine, own) = (Arc::clone(engine), Arc::clone(queue));
-    let body = move || {
-        own.pinning.pin_to(own.core);
-        run(&engine, &own);
+    let started = match &queue.crew {
+        Some(crew) => refusable(queue).and_then(|()| pooled::join_anew(engine, queue, crew)),
+        None => {
+            let (engine, own) = (Arc::clone(engine), Arc::clone(queue));
+            let body = move || {
+                own.pinning.pin_to(own.core);
+                run(&engine, &own);
+            };
+            let name = format!("{}.{number}", queue.thread);
+            refusable(queue).and_then(|()| threads::spawn(name, body).map(drop))
+        }
     };
-    let started = spawn(queue, format!("{}.{number}", queue.thread), body);
     if started.is_err() {
         count::add(&queue.watch.not_started, 1);
     }
     started.map(|()| true)
 }
 
-fn spawn(queue: &Queue, name: String, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+/// Where a test has the system refuse a thread.
+fn refusable(queue: &Queue) -> io::Result<()> {
     #[cfg(test)]
     if count::read(&queue.watch.refuse) > 0 {
         queue.watch.refuse.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
         return Err(io::Error::other("no more threads"));
     }
     let _ = queue;
-    threads::spawn(name, body).map(drop)
+    Ok(())
 }
 
 /// Does what needs no worker for the event that was taken over, and finishes it when no handler is left.
