@@ -11,7 +11,7 @@ use crate::bus::Bus;
 use crate::delivery::async_handler::{Ground, async_thunk};
 use crate::delivery::breaker::Breaker;
 use crate::delivery::engine::Engine;
-use crate::delivery::handler::{HandlerResult, Thunk, owned_thunk, thunk};
+use crate::delivery::handler::{HandlerResult, Starter, Thunk, owned_thunk, thunk};
 use crate::delivery::retry::{Retry, Retrying};
 use crate::delivery::subscription::{Calls, Policies, Subscription};
 use crate::error::{BuildError, SubscribeError};
@@ -209,12 +209,18 @@ impl<'a> Subscribe<'a> {
         let engine = self.engine();
         let (clock, runtime) = (engine.clock.clone(), engine.runtime.clone());
         let ground = Ground { clock, runtime, cancelled: Arc::clone(&engine.cancelled) };
+        let one_at_a_time = engine.queue(lane).is_none_or(|queue| queue.flight.is_none());
         // The future is dropped at its timeout. Only one that blocks the thread instead of waiting outlives that, and is
         // watched for twice as long.
         self.timeout =
             Timeout::Own(timeout.map(|limit| Duration::from_nanos(limit).saturating_mul(2).min(*TIMEOUTS.end())));
         self.policies.awaits = true;
-        self.add_owning(async_thunk(ground, timeout, handler))
+        if one_at_a_time {
+            return self.add_owning(async_thunk(ground, timeout, handler));
+        }
+        let handler = Arc::new(handler);
+        self.policies.starter = Some(Starter::new(timeout, Arc::clone(&handler)));
+        self.add_owning(async_thunk(ground, timeout, move |event| handler(event)))
     }
 
     /// Subscribes a handler that answers [requests](Bus::request). It is a handler like any other, and is called for
