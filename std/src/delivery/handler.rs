@@ -2,9 +2,11 @@
 
 use std::error::Error;
 use std::fmt;
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 
 use crate::delivery::failure::{HandlerError, drop_quietly};
 use crate::event::{Event, OwnedEvent};
@@ -54,7 +56,20 @@ impl Starter {
     {
         let make = move |event| -> HandlerFuture {
             let handler = Arc::clone(&handler);
-            Box::pin(async move { handler(event).await.into_result().map_err(HandlerError::Error) })
+            Box::pin(async move {
+                let mut future = pin!(Some(handler(event)));
+                let result = poll_fn(|context| match future.as_mut().as_pin_mut() {
+                    Some(future) => future.poll(context),
+                    None => Poll::Pending,
+                });
+                let result = result.await.into_result().map_err(HandlerError::Error);
+                // What panics while it is dropped has done its work, or has failed already.
+                let _ = guarded(|| {
+                    future.set(None);
+                    Ok(())
+                });
+                result
+            })
         };
         Self { timeout, make: Box::new(make) }
     }

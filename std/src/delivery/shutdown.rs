@@ -219,11 +219,12 @@ impl Engine {
         }
         queue.spill.close();
         self.give_up(queue);
-        self.give_up_flight(queue);
         self.leave(queue, queue.again.close());
         while let Some(envelope) = queue.ring.pop().ok().or_else(|| queue.spill.pop()) {
             self.leave_event(queue, envelope);
         }
+        // Last: the places that it frees are filled by nobody.
+        self.give_up_flight(queue);
     }
 
     /// Ends an event that no handler has seen.

@@ -73,6 +73,7 @@ impl Waiting {
 }
 
 /// What a future is the handling of.
+#[allow(clippy::large_enum_variant, reason = "nearly all are events, and each lies on the heap with its call")]
 pub(crate) enum Cargo {
     /// An event, whose other handlers' turn may be to come.
     Event(Work),
