@@ -165,9 +165,10 @@ impl<'a> Subscribe<'a> {
 
     /// Subscribes an async handler. The worker of its lane drives the future to its end before the next handler or event
     /// has its turn, so priorities and the order of events hold as for other handlers; so do the account, dead letters
-    /// and records.
+    /// and records. On a lane with a [concurrency](crate::Lane::concurrency) above 1 it keeps the futures of several events
+    /// in flight, and only the order within each key is kept.
     ///
-    /// A future that waits holds up its lane, and nobody else. It is dropped at the handler's timeout, if it has one,
+    /// A future that waits holds up its lane, unless that keeps several in flight, and nobody else. It is dropped at the handler's timeout, if it has one,
     /// and when a shutdown's deadline passes; a panic, in the closure or in the future, goes no further. What the handler
     /// emits is caused by its event, and never waits for a full lane. Timers and sockets of a runtime can be used where the bus
     /// knows one: see `Builder::runtime`, which the feature `tokio` adds.
@@ -224,10 +225,10 @@ impl<'a> Subscribe<'a> {
     }
 
     /// Subscribes a handler that answers [requests](Bus::request). It is a handler like any other, and is called for
-    /// events that are no requests as well; their answers are dropped. An error, or a panic, is a failure of the
-    /// handler's as any, and ends the request when nobody else is left to answer: at the first attempt, also where a
-    /// [`retry`](Self::retry) would make further ones. A handler that its [`breaker`](Self::breaker) keeps from being
-    /// called answers nothing, and the request waits for its timeout.
+    /// events that are no requests as well; their answers are dropped. An error, a panic or a call that takes too long is a
+    /// failure of the handler's as any, and ends the request when nobody else is left to answer: after the last attempt,
+    /// where a [`retry`](Self::retry) makes several. An open [`breaker`](Self::breaker) ends it at once, though the handler
+    /// may be called when the breaker lets it; that answer comes too late, unless another responder is still to answer.
     ///
     /// # Errors
     ///

@@ -250,7 +250,8 @@ impl Engine {
         let mut given_up = Vec::new();
         // Nobody else is the worker, or acts for it, as long as this holds.
         queue.watch.while_vacant(|| {
-            while let Some(mut flying) = flight.next() {
+            let mut from = 0;
+            while let Some(mut flying) = flight.next(&mut from) {
                 let cargo = flying.take_cargo();
                 if let Some(Cargo::Event(work)) = &cargo {
                     give_up_work(queue, work);

@@ -188,8 +188,8 @@ impl Lane {
     /// # Cost
     ///
     /// Memory for as many events and futures as are in flight. For each call three allocations beyond those of an async
-    /// handler on any lane, and for each poll four short locks, of which one is shared with whoever wakes the future. An
-    /// event that has plain handlers only pays one short lock more, or two if it has a key.
+    /// handler on any lane; for each poll, and for each look for a new event, a handful of short locks, of which one is
+    /// shared with whoever wakes a future. That is some hundred nanoseconds, which plain handlers on such a lane pay too.
     pub fn concurrency(mut self, events: usize) -> Self {
         self.concurrency = events;
         self

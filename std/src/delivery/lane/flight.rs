@@ -358,10 +358,11 @@ impl Flight {
         state.take_out(place)
     }
 
-    /// Any call.
-    pub(crate) fn next(&self) -> Option<Box<Flying>> {
+    /// The next call of all there are, from a place on that is 0 at first.
+    pub(crate) fn next(&self, from: &mut usize) -> Option<Box<Flying>> {
         let mut state = self.lock();
-        let place = state.places.iter().position(Option::is_some)?;
+        let place = *from + state.places.iter().skip(*from).position(Option::is_some)?;
+        *from = place + 1;
         state.take_out(u32::try_from(place).ok()?)
     }
 

@@ -120,7 +120,8 @@ fn look_after(
         }
     }
     if engine.cancelled.is_given() {
-        while let Some(flying) = flight.next() {
+        let mut from = 0;
+        while let Some(flying) = flight.next(&mut from) {
             resume(engine, queue, flight, topics, seat, flying)?;
             worked = true;
         }
@@ -332,7 +333,7 @@ fn poll(
     });
     if seat.end().is_err() {
         // The breaker was told when the time was up.
-        flying.end();
+        engine.runtime.within(|| flying.end());
         drop_quietly(polled);
         return Err(Revoked);
     }
