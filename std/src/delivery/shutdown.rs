@@ -250,6 +250,8 @@ impl Engine {
         let mut given_up = Vec::new();
         // Nobody else is the worker, or acts for it, as long as this holds.
         queue.watch.while_vacant(|| {
+            // The place of what the worker before is stuck in.
+            flight.recover();
             let mut from = 0;
             while let Some(mut flying) = flight.next(&mut from) {
                 let cargo = flying.take_cargo();

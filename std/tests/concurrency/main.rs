@@ -13,13 +13,15 @@ mod shutdown;
 mod until;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use nervebus::{BuildError, Builder, Bus, EmitError, Lane, Overflow, OwnedEvent, ShutdownReport};
+use nervebus::{BuildError, Builder, Bus, EmitError, Lane, Overflow, OwnedEvent, ShutdownReport, WaitStrategy};
 
 use gate::{Gate, give_way};
 use until::{GUARD, until};
@@ -336,6 +338,47 @@ fn a_handler_that_is_unsubscribed_in_flight_ends_what_it_began_and_gets_nothing_
     gate.open();
     let report = end(&bus);
     assert_eq!((report.handled, report.ledger.deliveries().cancelled), (2, 4));
+}
+
+#[test]
+fn no_wake_up_is_lost_between_threads() {
+    const EVENTS: u64 = 4_000;
+    for strategy in [WaitStrategy::Park, WaitStrategy::SpinThenPark, WaitStrategy::Spin] {
+        let lane = Lane::new("many").concurrency(4).capacity(8).wait(strategy);
+        let bus = Bus::builder().lane(lane).build().unwrap();
+        let wakers: Vec<mpsc::Sender<(Arc<AtomicBool>, Waker)>> = (0..2)
+            .map(|_| {
+                let (sender, calls) = mpsc::channel::<(Arc<AtomicBool>, Waker)>();
+                thread::spawn(move || {
+                    for (ready, waker) in calls {
+                        ready.store(true, Ordering::Release);
+                        waker.wake();
+                    }
+                });
+                sender
+            })
+            .collect();
+        bus.on("t")
+            .lane("many")
+            .handle_async(move |event: OwnedEvent| {
+                let (ready, by) = (Arc::<AtomicBool>::default(), wakers[event.seq() as usize % 2].clone());
+                let mut asked = false;
+                poll_fn(move |context| {
+                    if ready.load(Ordering::Acquire) {
+                        return Poll::Ready(());
+                    }
+                    if !std::mem::replace(&mut asked, true) {
+                        by.send((Arc::clone(&ready), context.waker().clone())).unwrap();
+                    }
+                    Poll::Pending
+                })
+            })
+            .unwrap();
+        for number in 0..EVENTS {
+            bus.emit("t", number).unwrap();
+        }
+        assert_eq!(end(&bus).handled, EVENTS);
+    }
 }
 
 #[test]
