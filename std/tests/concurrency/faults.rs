@@ -157,6 +157,31 @@ fn a_retry_waits_for_its_key_and_a_letter_that_is_sent_back_is_in_flight_with_ot
 }
 
 #[test]
+fn what_a_retry_emits_after_an_await_has_the_cause_and_the_correlation_of_its_event() {
+    let bus = bus(4);
+    let (weak, (sender, effects)) = (bus.downgrade(), mpsc::channel());
+    bus.on("cause")
+        .lane("many")
+        .retry(Retry::exponential(Duration::from_millis(1)).attempts(2))
+        .handle_async(move |event: OwnedEvent| {
+            let bus = weak.upgrade().unwrap();
+            async move {
+                give_way().await;
+                if event.as_event().attempt() == 1 {
+                    return Err("once".to_owned());
+                }
+                bus.emit("effect", ()).map(drop).map_err(|error| error.to_string())
+            }
+        })
+        .unwrap();
+    bus.on("effect").inline().handle_owned(move |event| sender.send(event)).unwrap();
+    let cause = bus.event("cause", ()).correlation_id("request 1").emit().unwrap();
+    let effect = effects.recv_timeout(GUARD).unwrap();
+    assert_eq!((effect.causation(), effect.correlation_id()), (Some(cause.seq()), Some("request 1")));
+    assert_eq!(end(&bus).handled, 2);
+}
+
+#[test]
 fn a_breaker_learns_how_calls_in_flight_have_ended() {
     let (bus, breaker) = (bus(4), Breaker::new("far").failures(2).reset_after(Duration::from_secs(600)));
     let gate = Gate::default();
