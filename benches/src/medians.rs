@@ -13,6 +13,7 @@ const REFERENCES: [(&str, &str); 8] = [
     ("audit_emit", "nervebus/audit_off"),
     // The floor: what is above 1.00 is ours.
     ("dispatch", "arc_swap_cache/index"),
+    ("flight", "one at a time"),
     ("lanes", "nervebus/publisher"),
     ("policies", "none"),
     ("ring", "core/ring"),

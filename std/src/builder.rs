@@ -49,6 +49,7 @@ const MAX_CHAIN: u64 = 1_000_000;
 const MAX_WAIT: Duration = Duration::from_secs(60 * 60 * 24);
 
 const MAX_WORKERS: u64 = 64;
+const MAX_CONCURRENCY: u64 = 1 << 16;
 const MAX_ABANDONED: u64 = 1024;
 const MAX_THREAD_NAME: usize = 64;
 
@@ -333,9 +334,10 @@ impl Builder {
         })
     }
 
-    /// The threads that serve a lane in turns, if it has none of its own. One that spins would do so on others' time.
+    /// The threads that serve a lane in turns, if it has none of its own. One that spins would do so on others' time, and one
+    /// with futures in flight waits for more than events.
     fn crew(&self, lane: &Lane) -> Option<&Crew> {
-        let own = lane.wait == WaitStrategy::Spin || lane.core.is_some();
+        let own = lane.wait == WaitStrategy::Spin || lane.core.is_some() || lane.concurrency > 1;
         self.pool.as_ref().filter(|_| !own).map(|pool| &pool.crew)
     }
 
@@ -406,6 +408,7 @@ fn check_lane(lane: &Lane) -> Result<(), BuildError> {
         wait_in_range(format!("lane {:?}.overflow", lane.name), wait)?;
     }
     in_range(format!("lane {:?}.workers", lane.name), lane.workers as u64, 1, MAX_WORKERS)?;
+    in_range(format!("lane {:?}.concurrency", lane.name), lane.concurrency as u64, 1, MAX_CONCURRENCY)?;
     if let Some(shed) = &lane.shed {
         shed.check(&format!("lane {:?}.shed", lane.name))?;
     }

@@ -12,7 +12,7 @@ use crate::context::{self, Deadline, Lineage};
 use crate::delivery::emit::{Extra, How, Refused};
 use crate::delivery::engine::Engine;
 use crate::delivery::envelope::Meta;
-use crate::delivery::failure::{HandlerError, text_of};
+use crate::delivery::failure::HandlerError;
 use crate::delivery::handler::{HandlerResult, Thunk, guarded};
 use crate::delivery::lane::Patience;
 use crate::delivery::reply::{Reply, ReplySlot, ReplyTo};
@@ -163,24 +163,16 @@ where
 {
     Box::new(move |event| {
         let reply = event.head.meta.as_deref().and_then(|meta| meta.reply.as_deref());
-        let answered = guarded(|| match handler(event) {
+        guarded(|| match handler(event) {
             Ok(answer) => {
                 if let Some(reply) = reply {
                     reply.answer(answer);
                 }
                 Ok(())
             }
+            // Who asked hears of it when it is not tried again.
             Err(error) => Err(error).into_result().map_err(HandlerError::Error),
-        });
-        if let (Err(error), Some(reply)) = (&answered, reply) {
-            let text = text_of(error);
-            // Waking who asked is user code as well.
-            let _ = guarded(|| {
-                reply.fail(text);
-                Ok(())
-            });
-        }
-        answered
+        })
     })
 }
 

@@ -11,7 +11,7 @@ use crate::bus::Bus;
 use crate::delivery::async_handler::{Ground, async_thunk};
 use crate::delivery::breaker::Breaker;
 use crate::delivery::engine::Engine;
-use crate::delivery::handler::{HandlerResult, Thunk, owned_thunk, thunk};
+use crate::delivery::handler::{HandlerResult, Starter, Thunk, owned_thunk, thunk};
 use crate::delivery::retry::{Retry, Retrying};
 use crate::delivery::subscription::{Calls, Policies, Subscription};
 use crate::error::{BuildError, SubscribeError};
@@ -165,9 +165,10 @@ impl<'a> Subscribe<'a> {
 
     /// Subscribes an async handler. The worker of its lane drives the future to its end before the next handler or event
     /// has its turn, so priorities and the order of events hold as for other handlers; so do the account, dead letters
-    /// and records.
+    /// and records. On a lane with a [concurrency](crate::Lane::concurrency) above 1 it keeps the futures of several events
+    /// in flight, and only the order within each key is kept.
     ///
-    /// A future that waits holds up its lane, and nobody else. It is dropped at the handler's timeout, if it has one,
+    /// A future that waits holds up its lane, unless that keeps several in flight, and nobody else. It is dropped at the handler's timeout, if it has one,
     /// and when a shutdown's deadline passes; a panic, in the closure or in the future, goes no further. What the handler
     /// emits is caused by its event, and never waits for a full lane. Timers and sockets of a runtime can be used where the bus
     /// knows one: see `Builder::runtime`, which the feature `tokio` adds.
@@ -209,19 +210,25 @@ impl<'a> Subscribe<'a> {
         let engine = self.engine();
         let (clock, runtime) = (engine.clock.clone(), engine.runtime.clone());
         let ground = Ground { clock, runtime, cancelled: Arc::clone(&engine.cancelled) };
+        let one_at_a_time = engine.queue(lane).is_none_or(|queue| queue.flight.is_none());
         // The future is dropped at its timeout. Only one that blocks the thread instead of waiting outlives that, and is
         // watched for twice as long.
         self.timeout =
             Timeout::Own(timeout.map(|limit| Duration::from_nanos(limit).saturating_mul(2).min(*TIMEOUTS.end())));
         self.policies.awaits = true;
-        self.add_owning(async_thunk(ground, timeout, handler))
+        if one_at_a_time {
+            return self.add_owning(async_thunk(ground, timeout, handler));
+        }
+        let handler = Arc::new(handler);
+        self.policies.starter = Some(Starter::new(timeout, Arc::clone(&handler)));
+        self.add_owning(async_thunk(ground, timeout, move |event| handler(event)))
     }
 
     /// Subscribes a handler that answers [requests](Bus::request). It is a handler like any other, and is called for
-    /// events that are no requests as well; their answers are dropped. An error, or a panic, is a failure of the
-    /// handler's as any, and ends the request when nobody else is left to answer: at the first attempt, also where a
-    /// [`retry`](Self::retry) would make further ones. A handler that its [`breaker`](Self::breaker) keeps from being
-    /// called answers nothing, and the request waits for its timeout.
+    /// events that are no requests as well; their answers are dropped. An error, a panic or a call that takes too long is a
+    /// failure of the handler's as any, and ends the request when nobody else is left to answer: after the last attempt,
+    /// where a [`retry`](Self::retry) makes several. An open [`breaker`](Self::breaker) ends it at once, though the handler
+    /// may be called when the breaker lets it; that answer comes too late, unless another responder is still to answer.
     ///
     /// # Errors
     ///

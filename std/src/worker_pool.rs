@@ -20,8 +20,8 @@ const MAX_THREADS: u64 = 1_024;
 /// [`emit_and_wait`](crate::Bus::emit_and_wait) or a request: give a pool more threads than there are such calls at a time, or
 /// that lane threads of its own.
 ///
-/// A lane keeps its own threads if it [spins](crate::WaitStrategy::Spin), since it would spin on the others' time, or is
-/// pinned to a core. The audit log and the timer of a bus always have a thread each.
+/// A lane keeps its own threads if it [spins](crate::WaitStrategy::Spin), since it would spin on the others' time, is pinned
+/// to a core, or has a [concurrency](crate::Lane::concurrency) above 1. The audit log and the timer of a bus always have a thread each.
 ///
 /// Cloning it is cheap, and all clones are the same pool. Its threads end when the last clone, and the last bus that uses it, are
 /// gone.

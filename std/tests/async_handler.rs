@@ -5,56 +5,24 @@
     reason = "tests start threads and stop at the first surprise"
 )]
 
+#[path = "support/gate.rs"]
+mod gate;
+
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
-use std::task::{Poll, Waker};
+use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nervebus::{Bus, Lane, ManualClock, OwnedEvent, Reason, SubscribeError, json};
 
+use gate::{Gate, give_way};
+
 /// Long enough for the slowest machine; reached only when something hangs.
 const GUARD: Duration = Duration::from_secs(20);
 const HOUR: Duration = Duration::from_secs(60 * 60);
-
-/// Gives way once.
-async fn give_way() {
-    let mut gave_way = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut gave_way, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
-}
-
-/// A gate for futures: they wait until it is opened, from whatever thread.
-#[derive(Clone, Default)]
-struct Gate(Arc<Mutex<(bool, Vec<Waker>)>>);
-
-impl Gate {
-    async fn pass(&self) {
-        poll_fn(|context| {
-            let mut state = self.0.lock().unwrap();
-            if state.0 {
-                return Poll::Ready(());
-            }
-            state.1.push(context.waker().clone());
-            Poll::Pending
-        })
-        .await;
-    }
-
-    fn open(&self) {
-        let mut state = self.0.lock().unwrap();
-        state.0 = true;
-        state.1.drain(..).for_each(Waker::wake);
-    }
-}
 
 /// What a future does that panics.
 fn lose_my_head(why: &str) {

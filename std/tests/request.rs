@@ -16,11 +16,13 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
-use nervebus::{Bus, EmitError, Event, Lane, ManualClock, Overflow, RequestError};
+use nervebus::{Breaker, Bus, EmitError, Event, Lane, ManualClock, Overflow, RequestError, Retry};
 
 use until::{GUARD, until};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
+/// A hundred years.
+const AGE: Duration = Duration::from_secs(60 * 60 * 24 * 36_525);
 const NANO: Duration = Duration::from_nanos(1);
 
 fn double(event: &Event<'_>) -> Result<u64, &'static str> {
@@ -257,4 +259,84 @@ fn an_answer_to_an_event_that_is_no_request_goes_nowhere() {
     bus.on("t").answer(double).unwrap();
     assert!(bus.emit_and_wait("t", 21_u64).unwrap().all_handled());
     assert!(bus.shutdown(GUARD).ledger.balanced());
+}
+
+/// What a request that failed was told.
+fn told(result: Result<u64, RequestError<u64>>) -> String {
+    match result {
+        Err(RequestError::Failed { error }) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_responder_that_is_tried_again_fails_when_its_attempts_are_used_up_and_not_before() {
+    let bus = Bus::builder().build().unwrap();
+    let retry = || Retry::exponential(Duration::from_millis(1)).attempts(3);
+    let fails_until = |attempt| {
+        move |event: &Event<'_>| match event.attempt() {
+            now if now < attempt => Err(format!("attempt {now}")),
+            _ => Ok(double(event)?),
+        }
+    };
+    bus.on("last").retry(retry()).answer(fails_until(3)).unwrap();
+    bus.on("never").retry(retry()).answer(fails_until(9)).unwrap();
+    bus.on("hopeless").retry(retry().only_if(|_| false)).answer(fails_until(2)).unwrap();
+    bus.on("two").retry(retry()).answer(fails_until(9)).unwrap();
+    bus.on("two").answer(fails_until(9)).unwrap();
+    let ask = |topic| bus.request::<_, u64>(topic, 21_u64, GUARD);
+    assert_eq!(ask("last").unwrap(), 42);
+    assert_eq!(told(ask("never")), "attempt 3");
+    assert_eq!(told(ask("hopeless")), "attempt 1");
+    assert_eq!(told(ask("two")), "attempt 3", "the other one failed first");
+    assert!(bus.shutdown(GUARD).ledger.balanced());
+}
+
+#[test]
+fn an_open_breaker_ends_a_request_at_once_unless_another_can_answer() {
+    let clock = ManualClock::new();
+    let bus = Bus::builder().clock(&clock).lane(Lane::new("other")).build().unwrap();
+    let breaker = Breaker::new("far").failures(1).reset_after(HOUR);
+    let fails = |_: &Event<'_>| Err::<u64, _>("down");
+    bus.on("trip").breaker(&breaker).answer(fails).unwrap();
+    assert_eq!(told(bus.request("trip", 21_u64, HOUR)), "down");
+    let closed = r#"not called: breaker "far" is open"#;
+    assert_eq!(told(bus.request("trip", 21_u64, HOUR)), closed);
+
+    let retry = Retry::exponential(Duration::from_millis(1)).attempts(1);
+    bus.on("put.off").breaker(&breaker).retry(retry).answer(fails).unwrap();
+    assert_eq!(told(bus.request("put.off", 21_u64, AGE)), closed, "the clock stands still");
+
+    // One declines, and another one is still to answer.
+    let (handler, begun, go) = held();
+    bus.on("put.off").lane("other").answer(handler).unwrap();
+    let asking = thread::spawn({
+        let bus = bus.clone();
+        move || bus.request::<_, u64>("put.off", 21_u64, AGE)
+    });
+    begun.recv_timeout(GUARD).unwrap();
+    until(|| bus.ledger().lanes.iter().map(|lane| lane.retrying).sum::<u64>() == 2);
+    until(|| {
+        clock.advance(HOUR);
+        bus.dead_letters().len() == 4
+    });
+    (0..10_000).for_each(|_| thread::yield_now());
+    assert!(!asking.is_finished(), "who has declined is not counted again when it fails");
+    go.send(()).unwrap();
+    assert_eq!(end_of(asking).unwrap(), 42);
+    assert!(bus.shutdown(GUARD).ledger.balanced());
+}
+
+#[test]
+fn a_responder_that_does_not_return_in_time_has_failed() {
+    let clock = ManualClock::new();
+    let bus = Bus::builder().clock(&clock).build().unwrap();
+    let (handler, begun, go) = held();
+    bus.on("t").timeout(Duration::from_secs(1)).answer(handler).unwrap();
+    let asking = asking(&bus);
+    begun.recv_timeout(GUARD).unwrap();
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(told(end_of(asking)), "did not return within 1s");
+    drop(go);
+    until(|| bus.shutdown(GUARD).ledger.balanced());
 }

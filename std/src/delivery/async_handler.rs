@@ -2,6 +2,7 @@
 //!
 //! One event after the other, as with handlers that are plain functions: so the order of events, the priorities among
 //! plain and async handlers, and the account are the same for both. A future that waits costs its lane, and nobody else.
+//! A lane that keeps several events in flight has its worker poll their futures in turn instead (`worker/flight.rs`).
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;

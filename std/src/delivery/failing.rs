@@ -125,6 +125,10 @@ impl Engine {
                 return None;
             }
             failed.put_off += 1;
+            if failed.put_off == 1 {
+                // Whoever asks does not wait for the breaker.
+                failed.decline(error);
+            }
             // What waits for one breaker does not come back together.
             let left = failed.subscription.breaker().map_or(Duration::ZERO, Breaker::next_try);
             return Some(self.clock.after(left.saturating_add(policy.delay(1, random))));
@@ -253,6 +257,9 @@ impl Engine {
     /// The end of a delivery that failed: a record, and a dead letter, or the one that it came from.
     fn lay_down(&self, lane: &str, failed: Redelivery, reason: Reason, error: &HandlerError) {
         let text = text_of(error);
+        if failed.put_off == 0 {
+            failed.decline(error);
+        }
         // A record that cannot be handled makes no further record, or one bad handler of records would go on for ever.
         if !failed.event.as_event().head.own {
             let record = failure_record(&failed, lane, error.kind(), &text);

@@ -1,7 +1,12 @@
 //! What a handler may return, and how the bus calls it.
 
 use std::error::Error;
+use std::fmt;
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
 
 use crate::delivery::failure::{HandlerError, drop_quietly};
 use crate::event::{Event, OwnedEvent};
@@ -31,6 +36,55 @@ impl<E: Into<Box<dyn Error + Send + Sync>>> HandlerResult for Result<(), E> {
 /// A handler as the bus keeps it. One that owns its events is kept like this as well, and keeps the event that it is
 /// shown; its subscription says so ([`Policies::owns`](crate::delivery::subscription::Policies::owns)).
 pub(crate) type Thunk = Box<dyn Fn(&Event<'_>) -> Result<(), HandlerError> + Send + Sync>;
+
+/// The future of one call of an async handler, on a lane that keeps several in flight.
+pub(crate) type HandlerFuture = Pin<Box<dyn Future<Output = Result<(), HandlerError>> + Send>>;
+
+/// What makes those futures, and how long each may take, in nanoseconds.
+pub(crate) struct Starter {
+    pub(crate) timeout: Option<u64>,
+    make: Box<dyn Fn(OwnedEvent) -> HandlerFuture + Send + Sync>,
+}
+
+impl Starter {
+    /// Of a user's closure, which is called by the future, in its first poll.
+    pub(crate) fn new<F, Fut>(timeout: Option<u64>, handler: Arc<F>) -> Self
+    where
+        F: Fn(OwnedEvent) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: HandlerResult,
+    {
+        let make = move |event| -> HandlerFuture {
+            let handler = Arc::clone(&handler);
+            Box::pin(async move {
+                let mut future = pin!(Some(handler(event)));
+                let result = poll_fn(|context| match future.as_mut().as_pin_mut() {
+                    Some(future) => future.poll(context),
+                    None => Poll::Pending,
+                });
+                let result = result.await.into_result().map_err(HandlerError::Error);
+                // What panics while it is dropped has done its work, or has failed already.
+                let _ = guarded(|| {
+                    future.set(None);
+                    Ok(())
+                });
+                result
+            })
+        };
+        Self { timeout, make: Box::new(make) }
+    }
+
+    /// The future for an event, not polled yet.
+    pub(crate) fn start(&self, event: &Event<'_>) -> Result<HandlerFuture, HandlerError> {
+        Ok((self.make)(keep(event)?))
+    }
+}
+
+impl fmt::Debug for Starter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Starter").field("timeout", &self.timeout).finish_non_exhaustive()
+    }
+}
 
 /// Wraps a user's closure: results become one type, and a panic becomes an error.
 pub(crate) fn thunk<F, R>(handler: F) -> Thunk

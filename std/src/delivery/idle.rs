@@ -18,24 +18,30 @@ const LOOKS_A_TURN: u32 = 64;
 /// last, or 0 after work. The caller looks at everything again after each call: the ring, what stepped aside, whether
 /// the lane was closed, and whether a subscription has ended.
 pub(crate) fn rest(queue: &Queue, idle: u32) -> u32 {
-    match queue.strategy {
-        WaitStrategy::SpinThenPark => spin_then_park(queue, idle),
+    rest_by(queue.strategy, idle, || park(queue))
+}
+
+/// As [`rest`], for a worker that has its own way to sleep: `park` sleeps until there is something to do, and says whether
+/// it slept.
+pub(crate) fn rest_by(strategy: WaitStrategy, idle: u32, park: impl FnOnce() -> bool) -> u32 {
+    match strategy {
+        WaitStrategy::SpinThenPark => spin_then_park(idle, park),
         WaitStrategy::Spin => spin(idle),
         WaitStrategy::Park => {
-            park(queue);
+            park();
             0
         }
     }
 }
 
 /// Waits a little longer each time: spins, yields, sleeps.
-fn spin_then_park(queue: &Queue, idle: u32) -> u32 {
+fn spin_then_park(idle: u32, park: impl FnOnce() -> bool) -> u32 {
     if idle < SPINS {
         std::hint::spin_loop();
     } else if idle < SPINS + YIELDS {
         threads::yield_now();
     } else {
-        return if park(queue) { 0 } else { SPINS };
+        return if park() { 0 } else { SPINS };
     }
     idle + 1
 }

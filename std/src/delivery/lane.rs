@@ -1,6 +1,7 @@
 //! Lanes: what a user says about one, and the queue behind it.
 
 mod config;
+pub(crate) mod flight;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -23,6 +24,7 @@ use crate::platform::pool::Crew;
 use crate::platform::threads::{self, Latch, Park};
 
 pub use self::config::{Lane, Overflow, WaitStrategy};
+use self::flight::Flight;
 
 /// Whether an emitter may be made to wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,6 +109,8 @@ pub(crate) struct Queue {
     pub(crate) outcomes: Outcomes,
     /// The worker, as its watchdog sees it.
     pub(crate) watch: Watch,
+    /// The futures that the worker keeps in flight; nothing where it is one at a time.
+    pub(crate) flight: Option<Box<Flight>>,
 }
 
 impl Queue {
@@ -143,6 +147,7 @@ impl Queue {
             left: AtomicU64::new(0),
             outcomes: Outcomes::default(),
             watch: Watch::default(),
+            flight: (lane.concurrency > 1).then(|| Box::new(Flight::new(lane.concurrency))),
         })
     }
 
@@ -354,6 +359,13 @@ impl Queue {
     pub(crate) fn count_refused(&self, envelope: &Envelope, place: Place) {
         self.routed.add(place, 0, envelope.expected.into());
         self.count_dropped(envelope);
+    }
+
+    /// Says that a delivery of this key has ended.
+    pub(crate) fn release(&self, key: u64) {
+        if let Some(flight) = &self.flight {
+            flight.release(key);
+        }
     }
 
     /// Wakes the worker even if it has not said yet that it sleeps.

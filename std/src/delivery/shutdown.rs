@@ -15,8 +15,10 @@ use crate::context;
 use crate::delivery::count;
 use crate::delivery::dead_letters::Obituary;
 use crate::delivery::engine::Engine;
+use crate::delivery::envelope::Envelope;
 use crate::delivery::failure::drop_quietly;
 use crate::delivery::lane::Queue;
+use crate::delivery::lane::flight::{Cargo, Waiting};
 use crate::delivery::ledger::Ledger;
 use crate::delivery::waking::Promise;
 use crate::delivery::watch::{Deferred, Work};
@@ -219,12 +221,60 @@ impl Engine {
         self.give_up(queue);
         self.leave(queue, queue.again.close());
         while let Some(envelope) = queue.ring.pop().ok().or_else(|| queue.spill.pop()) {
-            count::add(&queue.left, 1);
-            queue.count_dropped(&envelope);
-            count::add(&queue.taken_out, 1);
-            let is_tap = self.tap.as_ref().is_some_and(|tap| Arc::ptr_eq(tap, queue));
-            if let (false, Some(topic)) = (is_tap, self.directory.by_id(envelope.topic)) {
-                self.bury_left(OwnedEvent(Arc::new(envelope.keep(&topic.name, self.bus))), queue);
+            self.leave_event(queue, envelope);
+        }
+        // Last: the places that it frees are filled by nobody.
+        self.give_up_flight(queue);
+    }
+
+    /// Ends an event that no handler has seen.
+    fn leave_event(&self, queue: &Arc<Queue>, envelope: Envelope) {
+        count::add(&queue.left, 1);
+        queue.count_dropped(&envelope);
+        count::add(&queue.taken_out, 1);
+        let is_tap = self.tap.as_ref().is_some_and(|tap| Arc::ptr_eq(tap, queue));
+        if let (false, Some(topic)) = (is_tap, self.directory.by_id(envelope.topic)) {
+            self.bury_left(OwnedEvent(Arc::new(envelope.keep(&topic.name, self.bus))), queue);
+        }
+    }
+
+    /// Takes what waits for a key that is in flight; and, from a lane without a worker, what is in flight.
+    fn give_up_flight(&self, queue: &Arc<Queue>) {
+        let Some(flight) = &queue.flight else { return };
+        for waiting in flight.take_waiting() {
+            match waiting {
+                Waiting::Event(envelope) => self.leave_event(queue, envelope),
+                Waiting::Again(again) => self.leave(queue, vec![again]),
+            }
+        }
+        let mut given_up = Vec::new();
+        // Nobody else is the worker, or acts for it, as long as this holds.
+        queue.watch.while_vacant(|| {
+            // The place of what the worker before is stuck in.
+            flight.recover();
+            let mut from = 0;
+            while let Some(mut flying) = flight.next(&mut from) {
+                let cargo = flying.take_cargo();
+                if let Some(Cargo::Event(work)) = &cargo {
+                    give_up_work(queue, work);
+                }
+                flight.vacate(&flying);
+                given_up.push((flying, cargo));
+            }
+        });
+        for (mut flying, cargo) in given_up {
+            self.runtime.within(|| flying.end());
+            match cargo {
+                Some(Cargo::Event(work)) => {
+                    drop_quietly(work.progress().ticket.take());
+                    let failures = std::mem::take(&mut work.progress().failures);
+                    let event = OwnedEvent(Arc::new(work));
+                    self.bury(event.clone(), &queue.name, &failures);
+                    drop_quietly(failures);
+                    self.bury_left(event, queue);
+                }
+                Some(Cargo::Again(retried)) => self.leave(queue, vec![retried.again]),
+                None => {}
             }
         }
     }
@@ -233,11 +283,7 @@ impl Engine {
     fn give_up(&self, queue: &Arc<Queue>) {
         let mut ticket = None;
         let finished = |work: &Work| {
-            count::add(&queue.left, 1);
-            let ended = work.progress().tally.settle(&queue.outcomes, Deferred::default());
-            count::add(&queue.outcomes.dropped, u64::from(work.envelope().expected).saturating_sub(ended));
-            count::add(&queue.dropped_events, 1);
-            count::add_alone(&queue.outcomes.finished, 1);
+            give_up_work(queue, work);
             ticket = work.progress().ticket.take();
         };
         let given_up = queue.watch.give_up(finished);
@@ -294,4 +340,13 @@ impl Engine {
             ledger,
         }
     }
+}
+
+/// Writes the account of an event that is given up. For whoever acts for the worker of a lane that has none.
+fn give_up_work(queue: &Queue, work: &Work) {
+    count::add(&queue.left, 1);
+    let ended = work.progress().tally.settle(&queue.outcomes, Deferred::default());
+    count::add(&queue.outcomes.dropped, u64::from(work.envelope().expected).saturating_sub(ended));
+    count::add(&queue.dropped_events, 1);
+    count::add_alone(&queue.outcomes.finished, 1);
 }

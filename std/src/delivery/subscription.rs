@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use nervebus_core::breaker::Permit;
 use nervebus_core::{Handler, LaneId, Priority, SubscriptionId};
@@ -10,7 +11,7 @@ use nervebus_core::{Handler, LaneId, Priority, SubscriptionId};
 use crate::delivery::breaker::Breaker;
 use crate::delivery::count::{self, Striped};
 use crate::delivery::failure::{HandlerError, drop_quietly};
-use crate::delivery::handler::Thunk;
+use crate::delivery::handler::{Starter, Thunk};
 use crate::delivery::histogram::Histogram;
 use crate::delivery::retry::Retrying;
 use crate::delivery::timing::Sampling;
@@ -49,13 +50,15 @@ pub(crate) struct Policies {
     pub(crate) awaits: bool,
     /// Whether it answers requests.
     pub(crate) answers: bool,
+    /// What begins a call, when its lane keeps several in flight.
+    pub(crate) starter: Option<Starter>,
 }
 
 impl Policies {
     /// Whether there is none.
     fn is_empty(&self) -> bool {
-        let Self { timeout, retry, breaker, owns, awaits, answers } = self;
-        timeout.is_none() && retry.is_none() && breaker.is_none() && !owns && !awaits && !answers
+        let Self { timeout, retry, breaker, owns, awaits, answers, starter } = self;
+        timeout.is_none() && retry.is_none() && breaker.is_none() && starter.is_none() && !owns && !awaits && !answers
     }
 
     /// Whether the handler needs the event for longer than it can have it now.
@@ -191,6 +194,23 @@ impl Subscription {
         self.policies.as_ref().is_some_and(|policies| policies.awaits)
     }
 
+    /// What begins a call of an async handler whose lane keeps several in flight.
+    pub(crate) fn starter(&self) -> Option<&Starter> {
+        self.policies.as_ref()?.starter.as_ref()
+    }
+
+    /// Now, if the call that begins is to be timed.
+    pub(crate) fn begin_timing(&self, seq: u64) -> Option<Instant> {
+        self.sampling.applies_to(seq).then(clock::instant)
+    }
+
+    /// Notes how long a call has taken that is timed.
+    pub(crate) fn end_timing(&self, begun: Option<Instant>) {
+        if let Some(begun) = begun {
+            self.timings.get_or_init(|| Box::new(Histogram::new())).record(begun.elapsed());
+        }
+    }
+
     /// Whether the handler answers requests.
     pub(crate) fn answers(&self) -> bool {
         self.policies.as_ref().is_some_and(|policies| policies.answers)
@@ -200,7 +220,7 @@ impl Subscription {
     fn call_timed(&self, event: &Event<'_>) -> Result<(), HandlerError> {
         let started = clock::instant();
         let result = (self.handler)(event);
-        self.timings.get_or_init(|| Box::new(Histogram::new())).record(started.elapsed());
+        self.end_timing(Some(started));
         result
     }
 }
@@ -266,5 +286,6 @@ impl Drop for Subscription {
     /// The last reference may go on a worker's or an emitter's thread, which what the handler owns must not unwind.
     fn drop(&mut self) {
         drop_quietly(std::mem::replace(&mut self.handler, Box::new(|_| Ok(()))));
+        drop_quietly(self.policies.take());
     }
 }

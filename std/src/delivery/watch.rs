@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nervebus_core::breaker::Permit;
-use nervebus_core::lease::{Claim, Holder, Watchdog, lease};
+use nervebus_core::lease::{Claim, Holder, Revoked, Watchdog, lease};
 use nervebus_core::{Entry, Priority, SubscriptionId};
 
 use crate::delivery::again::Redelivery;
@@ -281,6 +281,25 @@ pub(crate) struct Seat {
     pub(crate) number: u64,
 }
 
+impl Seat {
+    /// Says that a call on what is in the seat begins, which must end before `deadline`.
+    pub(crate) fn begin(&mut self, deadline: u64) {
+        // The one that holds nothing takes no note of it.
+        self.holder.begin(deadline);
+        self.again.begin(deadline);
+    }
+
+    /// Says that the call has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`Revoked`] when it has taken too long.
+    pub(crate) fn end(&mut self) -> Result<(), Revoked> {
+        self.holder.end()?;
+        self.again.end()
+    }
+}
+
 /// The watchdog's end of a [`Seat`].
 #[derive(Debug, Clone)]
 pub(crate) struct Watchdogs {
@@ -448,6 +467,14 @@ impl Watch {
     pub(crate) fn take_permit(&self, subscription: &Subscription) -> Option<Permit> {
         subscription.breaker()?;
         self.permit.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Acts for the worker of a lane that has none; nobody becomes it meanwhile.
+    pub(crate) fn while_vacant(&self, act: impl FnOnce()) {
+        let state = self.lock();
+        if state.vacant {
+            act();
+        }
     }
 
     /// Whether the lane has no worker.

@@ -1,5 +1,6 @@
 //! The thread behind a lane: takes events out of the ring and delivers them.
 
+mod flight;
 mod guarded;
 pub(crate) mod pooled;
 mod redeliver;
@@ -23,6 +24,7 @@ use crate::delivery::failure::drop_quietly;
 use crate::delivery::idle::rest;
 use crate::delivery::lane::Queue;
 use crate::delivery::spill::Queueing;
+use crate::delivery::subscription::Subscription;
 use crate::delivery::watch::{Seat, Unfinished};
 use crate::event::OwnedEvent;
 
@@ -37,7 +39,11 @@ pub(crate) fn run(engine: &Arc<Engine>, queue: &Arc<Queue>) {
         if recovered {
             watchdog::say_recovered(engine, queue);
         }
-        if serve(engine, queue, &mut seat, unfinished).is_ok() {
+        let served = match &queue.flight {
+            None => serve(engine, queue, &mut seat, unfinished),
+            Some(flight) => flight::serve(engine, queue, flight, &mut seat, unfinished),
+        };
+        if served.is_ok() {
             return;
         }
         let number = seat.number;
@@ -93,7 +99,7 @@ fn take_up(
 ) -> Result<(), Revoked> {
     match unfinished {
         Some(Unfinished::Event(work)) => guarded::go_on(engine, queue, &mut memory.topics, seat, *work)?,
-        Some(Unfinished::Again(again)) => engine.fail_again(queue, *again),
+        Some(Unfinished::Again(again)) => watchdog::fail_again(engine, queue, *again),
         None => {}
     }
     Ok(())
@@ -174,7 +180,7 @@ struct Seen {
     route: RouteCache,
     /// The version of the route for which the next was found out, or one that no route has.
     version: u64,
-    /// Whether a handler of the lane has a timeout, so that its calls are watched.
+    /// Whether a handler of the lane has a timeout, so that its calls are watched, or one of several futures in flight.
     guarded: bool,
 }
 
@@ -183,7 +189,7 @@ impl Seen {
         Self { topic, route, version: u64::MAX, guarded: false }
     }
 
-    /// The present route, and whether a handler of this lane in it has a timeout.
+    /// The present route, and whether there is more to a handler of this lane in it than a call.
     #[inline]
     fn look(&mut self, lane: LaneId) -> (&TopicState, &TopicRoute, bool) {
         let route = self.route.load();
@@ -196,7 +202,8 @@ impl Seen {
 
 #[cold]
 fn is_guarded(route: &TopicRoute, lane: LaneId) -> bool {
-    route.lane(lane).iter().any(|entry| entry.handler.timeout().is_some())
+    let is_guarded = |of: &Subscription| of.timeout().is_some() || of.starter().is_some();
+    route.lane(lane).iter().any(|entry| is_guarded(&entry.handler))
 }
 
 impl Topics {

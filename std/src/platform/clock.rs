@@ -100,12 +100,36 @@ impl Clock {
         Waiting { clock: self, deadline }
     }
 
+    /// Says that somebody waits for a moment from now on.
+    pub(crate) fn awaited(&self) -> Awaited {
+        Awaited(match self {
+            Self::Machine(_) => None,
+            Self::Manual(clock) => {
+                clock.count_in();
+                Some(clock.clone())
+            }
+        })
+    }
+
     /// Parks this thread until it is unparked or `moment` has come; without one, until it is unparked. May return early.
     pub(crate) fn park_until(&self, moment: Option<u64>) {
         match (self, moment) {
             (_, None) => thread::park(),
             (Self::Machine(_), Some(moment)) => thread::park_timeout(self.until(moment)),
             (Self::Manual(clock), Some(moment)) => clock.park_until(moment),
+        }
+    }
+}
+
+/// A wait for a moment that lasts longer than a call: counted as one until this is dropped.
+#[derive(Debug)]
+#[must_use = "the wait is over when this is dropped"]
+pub(crate) struct Awaited(Option<ManualClock>);
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        if let Some(clock) = &self.0 {
+            clock.count_out();
         }
     }
 }

@@ -78,6 +78,7 @@ pub struct Lane {
     pub(crate) wait: WaitStrategy,
     pub(crate) thread_name: Option<String>,
     pub(crate) workers: usize,
+    pub(crate) concurrency: usize,
     pub(crate) shed: Option<Shed>,
     /// The core of the first worker. Never set without the feature `affinity`.
     pub(crate) core: Option<usize>,
@@ -93,6 +94,7 @@ impl Lane {
             wait: WaitStrategy::default(),
             thread_name: None,
             workers: 1,
+            concurrency: 1,
             shed: None,
             core: None,
         }
@@ -156,6 +158,40 @@ impl Lane {
     /// worker is busy may find the lane full while others find room. Events without a key go to the workers in turn.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = workers;
+        self
+    }
+
+    /// How many events with [async handlers](crate::Subscribe::handle_async) each worker keeps in flight on its one thread.
+    /// Default: 1, and all events of the lane are handled in order. Range: 1 to 65,536.
+    ///
+    /// With more, a future that waits holds up its own event and no other. The handlers of one event still run one after
+    /// the other, by priority, async ones and plain ones. Events with the same [key](crate::Emission::key) stay in order: one
+    /// whose key is in flight waits until it is not, and has a place in the flight meanwhile. Events without a key begin in
+    /// order, and end in any. Retries and dead letters that were sent back are in flight as events are.
+    ///
+    /// A full flight is backpressure: the worker takes nothing more from the ring, which fills up then as it does behind a
+    /// slow handler. A handler that is not async, or a future that blocks instead of waiting, holds up the lane's thread
+    /// and all that is in flight on it. With several [workers](Self::workers), each has as many.
+    ///
+    /// ```
+    /// use nervebus::{Bus, Lane, json};
+    ///
+    /// # async fn fetch(_: &str) -> Result<(), std::io::Error> { Ok(()) }
+    /// let bus = Bus::builder().lane(Lane::new("fetch").concurrency(64)).build()?;
+    /// bus.on("page.wanted").lane("fetch").handle_async(|event| async move {
+    ///     fetch(event["url"].as_str().unwrap_or_default()).await
+    /// })?;
+    /// bus.emit("page.wanted", json!({"url": "https://example.org"}))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Cost
+    ///
+    /// Memory for as many events and futures as are in flight. For each call three allocations beyond those of an async
+    /// handler on any lane; for each poll, and for each look for a new event, a handful of short locks, of which one is
+    /// shared with whoever wakes a future. That is some hundred nanoseconds, which plain handlers on such a lane pay too.
+    pub fn concurrency(mut self, events: usize) -> Self {
+        self.concurrency = events;
         self
     }
 

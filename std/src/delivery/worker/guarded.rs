@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use nervebus_core::lease::Revoked;
 
-use super::{Topics, watchdog};
+use super::{Topics, flight, watchdog};
 use crate::delivery::count;
 use crate::delivery::deliver::{RouteEntry, enter};
 use crate::delivery::engine::Engine;
@@ -16,8 +16,10 @@ use crate::event::{Call, OwnedEvent};
 
 /// What became of a handler's turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Turn {
+pub(super) enum Turn {
     Done,
+    /// Its future is in flight, and the event with it.
+    Away,
     /// It came too late, as will those of all the handlers behind.
     Expired,
 }
@@ -65,27 +67,50 @@ pub(super) fn go_on(
         finish(engine, queue, work);
         return Ok(());
     }
-    call_all(engine, queue, topics, seat)?;
-    let work = seat.holder.take().ok_or(Revoked)?;
-    finish(engine, queue, work);
+    complete(engine, queue, topics, seat)
+}
+
+/// Calls the handlers whose turn is to come with the event in the seat, and finishes it, unless one of them goes on in
+/// flight.
+///
+/// # Errors
+///
+/// As [`handle`].
+pub(super) fn complete(
+    engine: &Arc<Engine>,
+    queue: &Arc<Queue>,
+    topics: &mut Topics,
+    seat: &mut Seat,
+) -> Result<(), Revoked> {
+    if call_all(engine, queue, topics, seat)? != Turn::Away {
+        let work = seat.holder.take().ok_or(Revoked)?;
+        finish(engine, queue, work);
+    }
     Ok(())
 }
 
-fn call_all(engine: &Arc<Engine>, queue: &Arc<Queue>, topics: &mut Topics, seat: &mut Seat) -> Result<(), Revoked> {
+fn call_all(engine: &Arc<Engine>, queue: &Arc<Queue>, topics: &mut Topics, seat: &mut Seat) -> Result<Turn, Revoked> {
     let work = seat.holder.value().ok_or(Revoked)?;
-    let Some(seen) = topics.get(engine, work.envelope().topic) else { return Ok(()) };
+    let Some(seen) = topics.get(engine, work.envelope().topic) else { return Ok(Turn::Done) };
     let _scope = enter(&work.event(None));
     let mut entries = work.to_come(seen.route.load().lane(queue.id));
     while let Some(entry) = entries.next() {
         // One that has ended is cancelled: that is the difference between those expected and all others.
-        if entry.handler.is_active() && take_turn(engine, queue, seat, entry)? == Turn::Expired {
-            let behind = entries.filter(|entry| entry.handler.is_active()).count();
-            let work = seat.holder.value().ok_or(Revoked)?;
-            work.progress().tally.expired = 1 + behind as u64;
-            break;
+        if !entry.handler.is_active() {
+            continue;
+        }
+        match take_turn(engine, queue, seat, entry)? {
+            Turn::Done => {}
+            Turn::Away => return Ok(Turn::Away),
+            Turn::Expired => {
+                let behind = entries.filter(|entry| entry.handler.is_active()).count();
+                let work = seat.holder.value().ok_or(Revoked)?;
+                work.progress().tally.expired = 1 + behind as u64;
+                break;
+            }
         }
     }
-    Ok(())
+    Ok(Turn::Done)
 }
 
 fn take_turn(engine: &Arc<Engine>, queue: &Arc<Queue>, seat: &mut Seat, entry: &RouteEntry) -> Result<Turn, Revoked> {
@@ -104,6 +129,13 @@ fn take_turn(engine: &Arc<Engine>, queue: &Arc<Queue>, seat: &mut Seat, entry: &
             return Ok(Turn::Done);
         }
     };
+    if let (Some(flight), Some(starter)) = (&queue.flight, subscription.starter()) {
+        match flight::call(engine, queue, flight, starter, subscription, &work.event(None), permit) {
+            Ok(flying) => return flight::launch(engine, queue, flight, seat, flying),
+            Err(error) => work.progress().end(subscription, Err(error)),
+        }
+        return Ok(Turn::Done);
+    }
     if expires == 0 && timeout.is_none() {
         let result = subscription.call(&work.event(None));
         subscription.conclude(permit, result.is_ok());
@@ -163,7 +195,7 @@ pub(super) fn report(engine: &Arc<Engine>, queue: &Arc<Queue>, work: &Work) {
 /// Writes the account of an event for which nothing more will be done. For whoever is the lane's worker, or acts for it.
 pub(super) fn finish(engine: &Arc<Engine>, queue: &Arc<Queue>, work: Work) {
     let Progress { mut tally, failures, outcomes, ticket, .. } = std::mem::take(&mut *work.progress());
-    let expected = u64::from(work.envelope().expected);
+    let (expected, key) = (u64::from(work.envelope().expected), work.envelope().head.key);
     let mut deferred = Deferred::default();
     if failures.is_empty() && tally.expired == 0 {
         drop_quietly(work);
@@ -181,4 +213,5 @@ pub(super) fn finish(engine: &Arc<Engine>, queue: &Arc<Queue>, work: Work) {
         ticket.report(outcomes);
     }
     drop_quietly(failures);
+    queue.release(key);
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use nervebus_core::lease::Revoked;
 
-use super::watchdog;
+use super::{flight, watchdog};
 use crate::delivery::again::Redelivery;
 use crate::delivery::engine::Engine;
 use crate::delivery::failure::drop_quietly;
@@ -25,7 +25,11 @@ pub(super) fn redeliver(
     seat: &mut Seat,
     again: Redelivery,
 ) -> Result<(), Revoked> {
-    let (expires, timeout) = (engine.expiry(&again), again.subscription.timeout());
+    let subscription = Arc::clone(&again.subscription);
+    if let (Some(flight), Some(starter)) = (&queue.flight, subscription.starter()) {
+        return flight::again(engine, queue, flight, starter, seat, again);
+    }
+    let (expires, timeout) = (engine.expiry(&again), subscription.timeout());
     if expires.is_none() && timeout.is_none() {
         engine.settle_again(queue, engine.call_again(Some(queue), again, None));
         return Ok(());

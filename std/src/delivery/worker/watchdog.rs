@@ -11,9 +11,10 @@ use serde_json::json;
 
 use super::guarded::{finish, report};
 use super::{pooled, run};
+use crate::delivery::again::Redelivery;
 use crate::delivery::count;
 use crate::delivery::engine::{Engine, LANE_RECOVERED, LANE_UNHEALTHY};
-use crate::delivery::failure::drop_quietly;
+use crate::delivery::failure::{HandlerError, drop_quietly};
 use crate::delivery::lane::Queue;
 use crate::delivery::watch::Unfinished;
 use crate::platform::threads;
@@ -138,11 +139,19 @@ fn refusable(queue: &Queue) -> io::Result<()> {
     Ok(())
 }
 
+/// Has a redelivery end as a failure whose call has not ended in time. For the thread that is the lane's worker, or acts
+/// for it.
+pub(super) fn fail_again(engine: &Engine, queue: &Arc<Queue>, failed: (Redelivery, HandlerError)) {
+    let key = failed.0.event.as_event().head.key;
+    engine.fail_again(queue, failed);
+    queue.release(key);
+}
+
 /// Does what needs no worker for the event that was taken over, and finishes it when no handler is left.
 fn clear_up(engine: &Arc<Engine>, queue: &Arc<Queue>) {
     let work = match queue.watch.lock().unfinished.take() {
         Some(Unfinished::Event(work)) => work,
-        Some(Unfinished::Again(again)) => return engine.fail_again(queue, *again),
+        Some(Unfinished::Again(again)) => return fail_again(engine, queue, *again),
         None => return,
     };
     report(engine, queue, &work);
