@@ -1,6 +1,7 @@
 //! Threads that serve the lanes of several buses.
 
-use crate::builder::{Builder, in_range};
+use crate::builder::Builder;
+use crate::builder::checks::in_range;
 use crate::error::BuildError;
 use crate::platform::pool::Crew;
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Builder, wait_in_range};
+use super::Builder;
+use super::checks::wait_in_range;
 use crate::admission::dedup::DedupWindow;
 use crate::admission::rate::RateLimit;
 use crate::admission::storm::StormGuard;
