@@ -20,8 +20,8 @@ pub struct Account {
     pub routed: u64,
     /// The handler succeeded.
     pub handled: u64,
-    /// The handler returned an error or panicked, or its breaker refused the call, and it is not tried again; each is a
-    /// dead letter.
+    /// The handler returned an error or panicked, or its breaker refused the call, and it is not tried again; or an earlier
+    /// event of its key was not handled, and it is parked behind that. Each is a dead letter.
     pub failed: u64,
     /// The handler did not return in time; each is a dead letter. What it returned later is not counted here again.
     pub timed_out: u64,

@@ -12,6 +12,7 @@ use crate::delivery::count::{self, Striped};
 use crate::delivery::failure::{HandlerError, drop_quietly};
 use crate::delivery::handler::Thunk;
 use crate::delivery::histogram::Histogram;
+use crate::delivery::parking::Parking;
 use crate::delivery::retry::Retrying;
 use crate::delivery::timing::Sampling;
 use crate::event::Event;
@@ -49,19 +50,28 @@ pub(crate) struct Policies {
     pub(crate) awaits: bool,
     /// Whether it answers requests.
     pub(crate) answers: bool,
+    /// The keys that are held up because an event of theirs was not handled.
+    pub(crate) parking: Option<Arc<Parking>>,
 }
 
 impl Policies {
     /// Whether there is none.
     fn is_empty(&self) -> bool {
-        let Self { timeout, retry, breaker, owns, awaits, answers } = self;
-        timeout.is_none() && retry.is_none() && breaker.is_none() && !owns && !awaits && !answers
+        let Self { timeout, retry, breaker, owns, awaits, answers, parking } = self;
+        let unguarded = timeout.is_none() && retry.is_none() && breaker.is_none() && parking.is_none();
+        unguarded && !owns && !awaits && !answers
     }
 
     /// Whether the handler needs the event for longer than it can have it now.
     #[cold]
     fn lacks(&self, event: &Event<'_>) -> bool {
         self.owns && !event.is_shared()
+    }
+
+    /// Whether an event of this key must wait, because an earlier one has not been handled.
+    #[inline]
+    fn holds(&self, key: u64) -> bool {
+        self.parking.as_ref().is_some_and(|parking| parking.holds(key))
     }
 
     /// As a subscription keeps them.
@@ -86,6 +96,18 @@ impl<'a> Handler<Event<'a>> for Subscription {
 
     #[inline]
     fn handle(&self, event: &Event<'a>) -> Result<(), Failure> {
+        self.take(event, true)
+    }
+}
+
+impl Subscription {
+    /// Calls the handler with an event whose turn it is, whatever else of its key is held up; in all else as `handle`.
+    pub(crate) fn handle_again(&self, event: &Event<'_>) -> Result<(), Failure> {
+        self.take(event, false)
+    }
+
+    #[inline(always)]
+    fn take(&self, event: &Event<'_>, first: bool) -> Result<(), Failure> {
         // Relaxed: a call that begins while another thread unsubscribes is concurrent with it; one on the same thread
         // sees its own store.
         if !self.active.load(Ordering::Relaxed) {
@@ -94,6 +116,9 @@ impl<'a> Handler<Event<'a>> for Subscription {
         let result = match &self.policies {
             None => self.call(event),
             Some(policies) => {
+                if first && policies.holds(event.head.key) {
+                    return Err(Failure::Failed(Arc::new(HandlerError::Parked)));
+                }
                 if policies.lacks(event) {
                     return Err(Failure::Unshared);
                 }
@@ -114,13 +139,21 @@ impl<'a> Handler<Event<'a>> for Subscription {
             }
         }
     }
-}
 
-impl Subscription {
     /// Calls the handler, and counts nothing.
     #[inline]
     pub(crate) fn call(&self, event: &Event<'_>) -> Result<(), HandlerError> {
         if self.sampling.applies_to(event.seq()) { self.call_timed(event) } else { (self.handler)(event) }
+    }
+
+    /// Whether an event of this key must wait, because an earlier one has not been handled.
+    pub(crate) fn holds(&self, key: u64) -> bool {
+        self.policies.as_ref().is_some_and(|policies| policies.holds(key))
+    }
+
+    /// What it holds up, if it keeps the order of keys.
+    pub(crate) fn parking(&self) -> Option<&Arc<Parking>> {
+        self.policies.as_ref()?.parking.as_ref()
     }
 
     /// Counts how a call ended.
