@@ -77,7 +77,9 @@ pub use crate::delivery::dead_letters::{DeadLetter, DeadLetters};
 pub use crate::delivery::failure::HandlerError;
 pub use crate::delivery::handler::HandlerResult;
 pub use crate::delivery::lane::{Lane, Overflow, WaitStrategy};
-pub use crate::delivery::ledger::{Account, Imbalance, LaneAccount, Ledger, SubscriptionAccount};
+pub use crate::delivery::ledger::{
+    Account, Imbalance, LaneAccount, Ledger, SubscriptionAccount, SubscriptionDeliveries,
+};
 pub use crate::delivery::parking::KeyOrder;
 pub use crate::delivery::report::{Outcome, Report};
 pub use crate::delivery::retry::{Attempt, Retry};

@@ -14,7 +14,7 @@ use crate::delivery::engine::Engine;
 use crate::delivery::handler::{HandlerResult, Thunk, owned_thunk, thunk};
 use crate::delivery::parking::{KeyOrder, Parking};
 use crate::delivery::retry::{Retry, Retrying};
-use crate::delivery::subscription::{Calls, Policies, Subscription};
+use crate::delivery::subscription::{Aside, Calls, Policies, Subscription};
 use crate::error::{BuildError, SubscribeError};
 use crate::event::{Event, OwnedEvent};
 use crate::range::{TIMEOUTS, nanos};
@@ -342,6 +342,7 @@ impl<'a> Subscribe<'a> {
             sampling,
             active: AtomicBool::new(true),
             calls: Calls::by(alone),
+            aside: Aside::default(),
             timings: OnceLock::new(),
             policies,
             handler,

@@ -88,7 +88,8 @@ pub(crate) fn deliver_until<'r>(
     let (mut delivered, mut outcomes) = (Delivered::default(), Vec::new());
     let in_time = std::iter::from_fn(|| entries.next_if(|_| !is_over()));
     delivered.call(in_time, event, |entry, error| outcomes.push(outcome(entry, error)));
-    let expired = entries.filter(|entry| entry.handler.is_active()).count();
+    let late = entries.filter(|entry| entry.handler.is_active());
+    let expired = late.inspect(|entry| entry.handler.count_expired()).count();
     if expired > 0 {
         delivered.trouble.get_or_insert_default().expired = expired;
     }

@@ -75,6 +75,7 @@ impl Engine {
             failed.calls += u32::from(was_called(error));
             // Before it can be seen to have ended.
             queue.again.underway.begin();
+            subscription.aside.begin();
             let kept = if let HandlerError::Parked = **error {
                 Self::park(queue, failed)
             } else {
@@ -85,6 +86,7 @@ impl Engine {
                 Ok(()) => waiting.add(error),
                 Err(lost) => {
                     self.lay_down(&queue.name, lost.0, lost.1, error);
+                    subscription.aside.end();
                     queue.again.underway.end();
                 }
             }
@@ -113,7 +115,11 @@ impl Engine {
             };
             Box::new(look) as Box<_>
         };
-        queue.again.defer(at, failed, &self.timer, job).map_err(|returned| {
+        let deferred = queue.again.defer(at, failed, &self.timer, job);
+        if deferred.is_ok() && was_called(error) {
+            subscription.aside.retry(was_timeout(error));
+        }
+        deferred.map_err(|returned| {
             let (failed, why) = *returned;
             let reason = match why {
                 NoWait::Closing => Reason::Shutdown,
@@ -194,6 +200,7 @@ impl Engine {
                 if let Origin::Letter(letter) = &again.origin {
                     self.dead_letters.tick_off(letter.id);
                 }
+                again.subscription.aside.end();
                 self.go_on_after(queue, &again);
                 drop_quietly(again);
                 return Some(Ended::Handled);
@@ -218,6 +225,7 @@ impl Engine {
                 let lane = queue.map_or("inline", |queue| &*queue.name);
                 let (subscription, spot) = (Arc::clone(&lost.0.subscription), lost.0.spot);
                 self.lay_down(lane, lost.0, lost.1, &error);
+                subscription.aside.end();
                 self.park_behind(queue, &subscription, spot);
                 Some(if was_timeout(&error) { Ended::TimedOut } else { Ended::Failed })
             },
@@ -247,6 +255,8 @@ impl Engine {
             }
             Origin::Letter(_) => self.put_back(&again),
         }
+        again.subscription.count_expired();
+        again.subscription.aside.end();
         self.go_on_after(queue, &again);
         drop_quietly(again);
         Ended::Expired
@@ -271,6 +281,9 @@ impl Engine {
     /// The end of a delivery that failed: a record, and a dead letter, or the one that it came from.
     fn lay_down(&self, lane: &str, failed: Redelivery, reason: Reason, error: &HandlerError) {
         let text = text_of(error);
+        if !was_called(error) {
+            failed.subscription.aside.fail();
+        }
         // A record that cannot be handled makes no further record, or one bad handler of records would go on for ever.
         // What is parked has not failed: it waits.
         if !failed.event.as_event().head.own && reason != Reason::Parked {
@@ -341,6 +354,9 @@ impl Engine {
     #[cold]
     pub(crate) fn leave(&self, queue: &Queue, left: Vec<Redelivery>) {
         for again in left {
+            let subscription = Arc::clone(&again.subscription);
+            count::add(&subscription.aside.dropped, 1);
+            subscription.aside.end();
             match &again.origin {
                 Origin::Emit => {
                     let error = format!("the bus shut down before attempt {}", again.calls.saturating_add(1));

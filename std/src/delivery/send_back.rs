@@ -30,6 +30,7 @@ impl SendBack for Engine {
         };
         // In this order no reading of the books finds the delivery taken on, but not under way.
         queue.again.underway.begin();
+        to.aside.begin();
         queue.routed.add(place(), 0, 1);
         let Err(returned) = queue.again.push(again) else {
             queue.unpark_worker();
@@ -41,6 +42,7 @@ impl SendBack for Engine {
         }
         drop_quietly(again);
         count::add(&queue.retracted, 1);
+        to.aside.end();
         queue.again.underway.end();
         Err(match why {
             NoWait::Full => Unsent::Full { lane: queue.name.to_string() },
@@ -69,6 +71,7 @@ impl Engine {
     /// Makes a delivery again to a handler whose place is its emitter's thread: that of whoever asks for it.
     fn redeliver_here(&self, again: Redelivery) {
         self.inline_again.begin();
+        again.subscription.aside.begin();
         let place = place();
         self.inline.add(place, Inline::ROUTED, 1);
         let expired = |expires| self.clock.now() >= expires;

@@ -29,6 +29,7 @@ pub(crate) struct Subscription {
     pub(crate) sampling: Sampling,
     pub(crate) active: AtomicBool,
     pub(crate) calls: Calls,
+    pub(crate) aside: Aside,
     pub(crate) timings: OnceLock<Box<Histogram>>,
     /// What the handler was given beyond lane and priority; nothing for most.
     pub(crate) policies: Option<Box<Policies>>,
@@ -170,6 +171,11 @@ impl Subscription {
         self.calls.add(Calls::TIMED_OUT);
     }
 
+    /// Counts an event that came too late for it.
+    pub(crate) fn count_expired(&self) {
+        count::add(&self.aside.expired, 1);
+    }
+
     /// Whether it has not ended.
     pub(crate) fn is_active(&self) -> bool {
         // Relaxed: as in `handle`.
@@ -286,6 +292,75 @@ impl Calls {
     /// Calls that took too long.
     pub(crate) fn timed_out(&self) -> u64 {
         self.sum(Self::TIMED_OUT)
+    }
+}
+
+/// What its calls do not show of a handler's deliveries: those that were tried again have no outcome yet, and some have one
+/// without a call. None of it is on the way of a delivery that succeeds.
+#[derive(Debug, Default)]
+pub(crate) struct Aside {
+    /// Calls that failed, and whose delivery is tried again.
+    retried: AtomicU64,
+    /// Calls that did not end in time, and whose delivery is tried again.
+    retried_late: AtomicU64,
+    /// Deliveries that failed without a call.
+    uncalled: AtomicU64,
+    pub(crate) expired: AtomicU64,
+    /// Deliveries that a shutdown left among those that are made again.
+    pub(crate) dropped: AtomicU64,
+    begun: AtomicU64,
+    ended: AtomicU64,
+}
+
+impl Aside {
+    /// A delivery is made again: before it can be seen anywhere else.
+    pub(crate) fn begin(&self) {
+        count::add(&self.begun, 1);
+    }
+
+    /// It has an outcome, and that was counted.
+    pub(crate) fn end(&self) {
+        count::add(&self.ended, 1);
+    }
+
+    /// A call has failed that will be made again.
+    pub(crate) fn retry(&self, late: bool) {
+        count::add(if late { &self.retried_late } else { &self.retried }, 1);
+    }
+
+    /// A delivery has failed without a call.
+    pub(crate) fn fail(&self) {
+        count::add(&self.uncalled, 1);
+    }
+}
+
+/// How the deliveries of one handler have ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ends {
+    pub(crate) handled: u64,
+    pub(crate) failed: u64,
+    pub(crate) timed_out: u64,
+    pub(crate) dropped: u64,
+    pub(crate) expired: u64,
+    pub(crate) pending: u64,
+}
+
+impl Subscription {
+    /// How its deliveries have ended.
+    pub(crate) fn ends(&self) -> Ends {
+        let Self { calls, aside, .. } = self;
+        // What has ended first, so that a delivery that ends meanwhile counts as pending; and calls last, so that none of
+        // those that are taken off is missing.
+        let ended = count::read(&aside.ended);
+        let [retried, retried_late] = [&aside.retried, &aside.retried_late].map(count::read);
+        Ends {
+            handled: calls.handled(),
+            failed: calls.failed().saturating_sub(retried) + count::read(&aside.uncalled),
+            timed_out: calls.timed_out().saturating_sub(retried_late),
+            dropped: count::read(&aside.dropped),
+            expired: count::read(&aside.expired),
+            pending: count::read(&aside.begun).saturating_sub(ended),
+        }
     }
 }
 

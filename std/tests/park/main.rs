@@ -92,7 +92,17 @@ fn run(bus: &Bus, clock: &ManualClock) {
 fn end(bus: &Bus) -> Ledger {
     let report = bus.shutdown(SECOND);
     assert!(report.drained && report.ledger.balanced(), "{report}; {}", report.ledger);
-    assert_eq!(report.ledger.deliveries().pending, 0);
+    let all = report.ledger.deliveries();
+    assert_eq!(all.pending, 0);
+    if all.cancelled == 0 {
+        // Counted by other hands: handler by handler, and lane by lane.
+        let of = || report.ledger.subscriptions.iter().map(|row| row.deliveries);
+        let failed: u64 = of().map(|row| row.failed + row.timed_out).sum();
+        let others: u64 = of().map(|row| row.expired + row.dropped).sum();
+        assert_eq!(of().map(|row| row.handled).sum::<u64>(), all.handled);
+        assert_eq!((failed, others), (all.failed + all.timed_out, all.expired + all.dropped));
+        assert!(of().all(|row| row.pending == 0));
+    }
     report.ledger
 }
 

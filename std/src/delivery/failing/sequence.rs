@@ -55,6 +55,8 @@ impl Engine {
         let (Some(queue), Some(spot), Some(parking)) = (queue, spot, subscription.parking()) else { return };
         for waiting in queue.again.take_behind(parking, spot.key) {
             self.keep_letter(waiting, Reason::Parked, HandlerError::Parked.to_string());
+            subscription.aside.fail();
+            subscription.aside.end();
             self.settle_again(queue, Some(Ended::Failed));
         }
     }

@@ -77,7 +77,9 @@ fn call_all(engine: &Arc<Engine>, queue: &Arc<Queue>, topics: &mut Topics, seat:
     while let Some(entry) = entries.next() {
         // One that has ended is cancelled: that is the difference between those expected and all others.
         if entry.handler.is_active() && take_turn(engine, queue, seat, entry)? == Turn::Expired {
-            let behind = entries.filter(|entry| entry.handler.is_active()).count();
+            let late = |entry: &&RouteEntry| entry.handler.is_active();
+            let behind = entries.filter(late).inspect(|entry| entry.handler.count_expired()).count();
+            entry.handler.count_expired();
             let work = seat.holder.value().ok_or(Revoked)?;
             work.progress().tally.expired = 1 + behind as u64;
             break;
