@@ -69,8 +69,10 @@ impl Policies {
         self.owns && !event.is_shared()
     }
 
-    /// Whether an event of this key must wait, because an earlier one has not been handled.
-    #[inline]
+    /// Whether an event of this key must wait, because an earlier one has not been handled. Not inlined: the way of handlers
+    /// that keep no order is shorter so.
+    #[cold]
+    #[inline(never)]
     fn holds(&self, key: u64) -> bool {
         self.parking.as_ref().is_some_and(|parking| parking.holds(key))
     }
@@ -117,7 +119,7 @@ impl Subscription {
         let result = match &self.policies {
             None => self.call(event),
             Some(policies) => {
-                if first && policies.holds(event.head.key) {
+                if first && policies.parking.is_some() && policies.holds(event.head.key) {
                     return Err(Failure::Failed(Arc::new(HandlerError::Parked)));
                 }
                 if policies.lacks(event) {
