@@ -3,7 +3,7 @@
 //! This knows numbers only. The events that are held up are elsewhere: those that wait behind a retry beside their lane
 //! (`again.rs`), all others among the dead letters.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -103,8 +103,9 @@ struct State {
 struct Sequence {
     /// Deliveries that are under way again, or wait behind one.
     under_way: usize,
-    /// Dead letters: number here, and number of the letter.
-    letters: BTreeMap<u64, u64>,
+    /// Dead letters: number here, and number of the letter. Two may have one number here if they come from two handlers of
+    /// an earlier run that had the same name.
+    letters: BTreeSet<(u64, u64)>,
     /// Whether what came before was taken out while the next was on its way to the letters.
     free: bool,
 }
@@ -112,7 +113,7 @@ struct Sequence {
 impl Sequence {
     /// The letter whose turn it is.
     fn first(&self) -> Option<u64> {
-        if self.under_way > 0 { None } else { self.letters.first_key_value().map(|(_, id)| *id) }
+        if self.under_way > 0 { None } else { self.letters.first().map(|(_, id)| *id) }
     }
 }
 
@@ -211,7 +212,7 @@ impl Parking {
         count::add(&self.parked, u64::from(parked));
         let Some(sequence) = state.sequences.get_mut(&spot.key) else { return false };
         sequence.under_way = sequence.under_way.saturating_sub(1);
-        sequence.letters.insert(spot.number, id);
+        sequence.letters.insert((spot.number, id));
         std::mem::take(&mut sequence.free) && parked && sequence.first() == Some(id)
     }
 
@@ -232,11 +233,11 @@ impl Parking {
     }
 
     /// A dead letter is gone; `true` if it was the first, so that the next one's turn has come.
-    pub(crate) fn forget(&self, spot: Spot) -> bool {
+    pub(crate) fn forget(&self, spot: Spot, id: u64) -> bool {
         let mut state = self.lock();
         let Some(sequence) = state.sequences.get_mut(&spot.key) else { return false };
-        let was_first = sequence.letters.first_key_value().is_some_and(|(number, _)| *number == spot.number);
-        sequence.letters.remove(&spot.number);
+        let was_first = sequence.letters.first() == Some(&(spot.number, id));
+        sequence.letters.remove(&(spot.number, id));
         if sequence.letters.is_empty() && sequence.under_way == 0 {
             state.sequences.remove(&spot.key);
             self.tell(&state);
@@ -247,8 +248,8 @@ impl Parking {
     }
 
     /// A dead letter has made way for a newer one: what is behind it stays.
-    pub(crate) fn overwrite(&self, spot: Spot) {
-        self.forget(spot);
+    pub(crate) fn overwrite(&self, spot: Spot, id: u64) {
+        self.forget(spot, id);
         if let Some(sequence) = self.lock().sequences.get_mut(&spot.key) {
             sequence.free = false;
         }
@@ -262,7 +263,7 @@ impl Parking {
             return false;
         }
         state.last_number = state.last_number.max(spot.number);
-        state.sequences.entry(spot.key).or_default().letters.insert(spot.number, id);
+        state.sequences.entry(spot.key).or_default().letters.insert((spot.number, id));
         self.tell(&state);
         true
     }

@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, mpsc};
 
-use nervebus::{Builder, Bus, DeadLetterLog, ManualClock, Reason};
+use nervebus::{Builder, Bus, DeadLetterLog, Event, ManualClock, Reason};
 
+use super::until::GUARD;
 use super::{HOUR, Picky, SECOND, emit, end, held, keeping, letters, retry, settled};
 
 /// A file of the test's own, removed at its end.
@@ -53,6 +55,51 @@ fn what_is_parked_is_parked_after_a_restart_and_holds_up_new_events_of_its_key()
 
     let bus = keeping(log.builder(), &picky);
     assert_eq!((bus.dead_letters().len(), held(&bus)), (0, (0, 0, 0)));
+}
+
+#[test]
+fn what_two_handlers_of_one_name_have_left_can_all_be_retried() {
+    let (log, [one, other]) = (Log::new("names"), [1, 2].map(|bad| Picky::failing([bad])));
+    let bus = keeping(log.builder(), &one);
+    bus.on("order.*").name("book").keep_order_per_key().handle(other.handler()).unwrap();
+    emit(&bus, "a", 1..=3);
+    settled(&bus, 0);
+    assert_eq!((one.done(), other.done()), (vec![], vec![1]), "each holds up its own");
+    end(&bus);
+    drop(bus);
+
+    one.fail([]);
+    let bus = keeping(log.builder(), &one);
+    assert_eq!(held(&bus), (1, 0, 5));
+    assert_eq!(bus.dead_letters().retry_all(9, 9).letters.len(), 1);
+    settled(&bus, 0);
+    let mut done = one.done();
+    done.sort_unstable();
+    assert_eq!((done, bus.dead_letters().len()), (vec![1, 2, 2, 3, 3], 0));
+}
+
+#[test]
+fn a_shutdown_lets_no_further_letter_go_back() {
+    let (picky, (begin, begun), (go, gone)) = (Picky::failing([1]), mpsc::channel(), mpsc::channel::<()>());
+    let (gone, handle) = (Mutex::new(gone), picky.handler());
+    let bus = Bus::builder().build().unwrap();
+    let hold = move |event: &Event<'_>| {
+        if event.attempt() == 2 {
+            let _ = begin.send(());
+            let _ = gone.lock().unwrap().recv();
+        }
+        handle(event)
+    };
+    bus.on("order.*").keep_order_per_key().handle(hold).unwrap();
+    emit(&bus, "a", [1, 2]);
+    settled(&bus, 0);
+    picky.fail([]);
+    bus.dead_letters().retry(1).unwrap();
+    begun.recv_timeout(GUARD).unwrap();
+    assert!(!bus.shutdown(SECOND / 1_000).drained);
+    go.send(()).unwrap();
+    settled(&bus, 0);
+    assert_eq!((picky.done(), letters(&bus)), (vec![1], vec![(2, Reason::Parked)]));
 }
 
 #[test]

@@ -91,7 +91,7 @@ impl Place {
     /// Takes it out of its sequence; says whether the next one's turn has come.
     fn leave(&self) -> Option<Released> {
         let (parking, spot) = self.sequence()?;
-        parking.forget(spot).then(|| Released { parking: Arc::clone(parking), key: spot.key })
+        parking.forget(spot, self.letter.id).then(|| Released { parking: Arc::clone(parking), key: spot.key })
     }
 
     /// Whether it must stay behind another; if so, which is the first, if that is a letter.
@@ -214,8 +214,10 @@ impl DeadLetterStore {
             contents.account.overwritten += 1;
             overwritten = contents.places.pop_front();
         }
-        if let Some((parking, spot)) = overwritten.as_ref().and_then(Place::sequence) {
-            parking.overwrite(spot);
+        if let Some(place) = &overwritten
+            && let Some((parking, spot)) = place.sequence()
+        {
+            parking.overwrite(spot, place.letter.id);
         }
         let (letter, mut released) = (Arc::new(letter), None);
         if self.shelf.capacity > 0 {
