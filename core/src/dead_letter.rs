@@ -33,6 +33,8 @@ pub enum Reason {
     LoopDetected,
     /// The bus was shut down before the event was handled.
     Shutdown,
+    /// An earlier event of the same key has not been handled, and this one must not come before it.
+    Parked,
 }
 
 impl Reason {
@@ -49,6 +51,7 @@ impl Reason {
             Self::Expired => "expired",
             Self::LoopDetected => "loop_detected",
             Self::Shutdown => "shutdown",
+            Self::Parked => "parked",
         }
     }
 }

@@ -78,7 +78,10 @@ pub use crate::delivery::dead_letters::{DeadLetter, DeadLetters};
 pub use crate::delivery::failure::HandlerError;
 pub use crate::delivery::handler::HandlerResult;
 pub use crate::delivery::lane::{Lane, Overflow, WaitStrategy};
-pub use crate::delivery::ledger::{Account, Imbalance, LaneAccount, Ledger, SubscriptionAccount};
+pub use crate::delivery::ledger::{
+    Account, Imbalance, LaneAccount, Ledger, SubscriptionAccount, SubscriptionDeliveries,
+};
+pub use crate::delivery::parking::KeyOrder;
 pub use crate::delivery::report::{Outcome, Report};
 pub use crate::delivery::retry::{Attempt, Retry};
 pub use crate::delivery::shed::Shed;
@@ -90,7 +93,8 @@ pub use crate::error::{BuildError, EmitError, Limited, RecvError, RequestError, 
 pub use crate::event::{Event, OwnedEvent};
 pub use crate::event_id::EventId;
 pub use crate::observe::stats::{
-    BreakerStats, DeadLetterStats, DedupStats, GuardStats, LaneStats, RetryStats, ShedStats, Stats, SubscriptionStats,
+    BreakerStats, DeadLetterStats, DedupStats, GuardStats, LaneStats, ParkingStats, RetryStats, ShedStats, Stats,
+    SubscriptionStats,
 };
 pub use crate::payload::Payload;
 pub use crate::platform::manual_clock::ManualClock;

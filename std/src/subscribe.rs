@@ -12,8 +12,9 @@ use crate::delivery::async_handler::{Ground, async_thunk};
 use crate::delivery::breaker::Breaker;
 use crate::delivery::engine::Engine;
 use crate::delivery::handler::{HandlerResult, Starter, Thunk, owned_thunk, thunk};
+use crate::delivery::parking::{KeyOrder, Parking};
 use crate::delivery::retry::{Retry, Retrying};
-use crate::delivery::subscription::{Calls, Policies, Subscription};
+use crate::delivery::subscription::{Aside, Calls, Policies, Subscription};
 use crate::error::{BuildError, SubscribeError};
 use crate::event::{Event, OwnedEvent};
 use crate::range::{TIMEOUTS, nanos};
@@ -30,6 +31,7 @@ pub struct Subscribe<'a> {
     lane: To,
     priority: Priority,
     timeout: Timeout,
+    order: Option<KeyOrder>,
     policies: Policies,
 }
 
@@ -52,7 +54,7 @@ enum To {
 impl<'a> Subscribe<'a> {
     pub(crate) fn new(bus: &'a Bus, pattern: &'a str) -> Self {
         let (lane, timeout, policies) = (To::Default, Timeout::Default, Policies::default());
-        Self { bus, pattern, name: None, lane, priority: Priority::DEFAULT, timeout, policies }
+        Self { bus, pattern, name: None, lane, priority: Priority::DEFAULT, timeout, order: None, policies }
     }
 
     /// What the handler is called in records, reports and statistics. Default: its pattern.
@@ -126,6 +128,72 @@ impl<'a> Subscribe<'a> {
     /// Makes no calls while the breaker is open. Subscriptions that are given the same breaker share it. Default: none.
     pub fn breaker(mut self, breaker: &Breaker) -> Self {
         self.policies.breaker = Some(breaker.clone());
+        self
+    }
+
+    /// Keeps the events of each [key](crate::Emission::key) in order where one of them fails: those behind it are not
+    /// delivered to this handler before it has been handled. Default: they are, and it comes late or not at all. Not for
+    /// [`inline`](Self::inline) handlers, among whose emitters there is no order, nor on a bus that keeps no dead letters.
+    ///
+    /// While a failed event waits for its [`retry`](Self::retry), up to 64 later ones of its key wait behind it, and follow
+    /// when it has been handled. Once it is a dead letter, they are dead letters behind it, with the reason
+    /// [`Parked`](crate::Reason::Parked), and so is each that comes later. Events of other keys, and other handlers, have
+    /// nothing to do with it. When the first is [retried](crate::DeadLetters::retry) and handled, those behind it go back
+    /// by themselves, one after the other; if one of these fails, or its breaker refuses the call, it is the first, and the
+    /// rest stays behind it. None but the first can be retried by hand.
+    ///
+    /// * A first letter that is [removed](crate::DeadLetters::remove) or cleared is done with: the next one goes back. One
+    ///   that is overwritten by newer letters was given up by nobody: the next is the first in its place, and stays.
+    /// * What has expired holds nobody up: those behind it go on.
+    /// * An event without a key is in no sequence. Two topics share one where the pattern matches both. Keys are told apart
+    ///   by their hashes, of 64 bits.
+    /// * The letters of a [log](crate::DeadLetterLog) keep their places from run to run, and hold up the handler of their
+    ///   name and pattern when it is subscribed again. Events that a shutdown left in a lane have none. Once a shutdown has
+    ///   begun, no further letter goes back.
+    /// * In the ledger a parked event has failed; whoever waits for it is told [`HandlerError::Parked`]. It makes no
+    ///   `system.handler_error`.
+    /// * How much may be held up is bounded, by [`key_order`](Self::key_order); how much is,
+    ///   [`SubscriptionStats::parking`](crate::SubscriptionStats::parking) says.
+    ///
+    /// # Cost
+    ///
+    /// For each event of this handler one relaxed load while no key is held up; else a lock that nobody else wants for long,
+    /// and a lookup. Handlers without this pay nothing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use nervebus::{Bus, Reason};
+    /// use std::sync::atomic::{AtomicBool, Ordering};
+    /// use std::time::Duration;
+    ///
+    /// static UP: AtomicBool = AtomicBool::new(false);
+    /// let bus = Bus::builder().build()?;
+    /// let book = |_: &nervebus::Event<'_>| if UP.load(Ordering::Relaxed) { Ok(()) } else { Err("database is down") };
+    /// bus.on("order.*").keep_order_per_key().handle(book)?;
+    ///
+    /// bus.event("order.placed", ()).key("order-7").emit()?;
+    /// let report = bus.event("order.paid", ()).key("order-7").emit_and_wait()?;
+    /// assert!(!report.all_handled());
+    /// assert_eq!(bus.dead_letters().get(2).map(|letter| letter.reason), Some(Reason::Parked));
+    ///
+    /// UP.store(true, Ordering::Relaxed);
+    /// bus.dead_letters().retry(1)?;
+    /// while !bus.dead_letters().is_empty() {
+    ///     std::thread::yield_now();
+    /// }
+    /// assert_eq!(bus.shutdown(Duration::from_secs(5)).handled, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// [`HandlerError::Parked`]: crate::HandlerError::Parked
+    pub fn keep_order_per_key(self) -> Self {
+        self.key_order(KeyOrder::new())
+    }
+
+    /// As [`keep_order_per_key`](Self::keep_order_per_key), within these bounds.
+    pub fn key_order(mut self, order: KeyOrder) -> Self {
+        self.order = Some(order);
         self
     }
 
@@ -272,7 +340,8 @@ impl<'a> Subscribe<'a> {
         self.policies.timeout = self.find_timeout(lane)?;
         self.check_policies(lane)?;
         let sampling = self.bus.timing().into();
-        let name = self.name.unwrap_or_else(|| self.pattern.to_owned()).into();
+        let name: Arc<str> = self.name.clone().unwrap_or_else(|| self.pattern.to_owned()).into();
+        self.policies.parking = self.hold_up(lane, &name)?;
         let policies = self.policies.kept();
         self.bus.engine().directory.subscribe(pattern, self.bus.engine().names, |id| Subscription {
             id,
@@ -283,6 +352,7 @@ impl<'a> Subscribe<'a> {
             sampling,
             active: AtomicBool::new(true),
             calls: Calls::by(alone),
+            aside: Aside::default(),
             timings: OnceLock::new(),
             policies,
             handler,
@@ -326,6 +396,25 @@ impl<'a> Subscribe<'a> {
             })
         });
         Ok(())
+    }
+
+    /// Where keys are held up, if their order is kept: with what an earlier handler of this name and pattern has left.
+    fn hold_up(&self, lane: LaneId, name: &str) -> Result<Option<Arc<Parking>>, SubscribeError> {
+        const SETTING: &str = "keep_order_per_key";
+        let Some(order) = self.order else { return Ok(None) };
+        order.check("key_order").map_err(out_of_range)?;
+        if lane.is_inline() {
+            return Err(SubscribeError::NotInline { setting: SETTING });
+        }
+        let engine = self.bus.engine();
+        if engine.dead_letters.capacity() == 0 {
+            let rule = "the bus keeps no dead letters, so that there is nowhere to park events".into();
+            return Err(SubscribeError::InvalidSetting { setting: SETTING, rule });
+        }
+        let parking = Arc::new(Parking::new(order));
+        let others = engine.directory.subscriptions().iter().map(|other| other.id).collect();
+        engine.dead_letters.adopt(&parking, name, self.pattern, &others);
+        Ok(Some(parking))
     }
 
     fn find_lane(&self) -> Result<LaneId, SubscribeError> {

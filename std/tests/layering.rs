@@ -30,6 +30,7 @@ const SPINES: &[&[&str]] = &[
         "delivery/spill",
         "delivery/key",
         "delivery/handler",
+        "delivery/parking",
         "delivery/breaker",
         "delivery/subscription",
         "delivery/guards",

@@ -1,6 +1,6 @@
 //! Deliveries to one handler that are made again: where they wait beside a lane, and how many are under way.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,6 +10,7 @@ use crate::delivery::count;
 use crate::delivery::dead_letters::DeadLetter;
 use crate::delivery::failure::{HandlerError, drop_quietly, text_of};
 use crate::delivery::handler::guarded;
+use crate::delivery::parking::{Parking, Spot};
 use crate::delivery::retry::History;
 use crate::delivery::subscription::Subscription;
 use crate::delivery::timer::{Job, ScheduleError, Timer, TimerKey};
@@ -29,6 +30,8 @@ pub(crate) struct Redelivery {
     pub(crate) put_off: u32,
     pub(crate) history: History,
     pub(crate) origin: Origin,
+    /// Where it stands in the sequence of its key, if its handler keeps order.
+    pub(crate) spot: Option<Spot>,
 }
 
 /// What a redelivery comes from.
@@ -44,7 +47,7 @@ impl Redelivery {
     /// A delivery that is being made for the first time.
     pub(crate) fn first(event: OwnedEvent, subscription: &Arc<Subscription>) -> Self {
         let (subscription, history) = (Arc::clone(subscription), History::default());
-        Self { event, subscription, calls: 0, put_off: 0, history, origin: Origin::Emit }
+        Self { event, subscription, calls: 0, put_off: 0, history, origin: Origin::Emit, spot: None }
     }
 
     /// Tells whoever asked, if the event is a request that the handler answers, that it has not and why. Once for each
@@ -67,8 +70,13 @@ impl Redelivery {
     pub(crate) fn of_letter(letter: Arc<DeadLetter>, subscription: &Arc<Subscription>) -> Self {
         let (event, calls) = (letter.event.clone(), letter.attempts);
         let history = History::of(&letter.history, calls, &letter.error, letter.failed_at);
-        let origin = Origin::Letter(letter);
-        Self { event, subscription: Arc::clone(subscription), calls, put_off: 0, history, origin }
+        let (spot, origin) = (letter.spot, Origin::Letter(letter));
+        Self { event, subscription: Arc::clone(subscription), calls, put_off: 0, history, origin, spot }
+    }
+
+    /// The sequence it is part of.
+    fn sequence(&self) -> Option<Sequence> {
+        Some((address(self.subscription.parking()?), self.spot?.key))
     }
 }
 
@@ -122,6 +130,10 @@ struct State {
     /// By number, which is the order in which they came.
     waiting: BTreeMap<u64, Waiting>,
     ready: VecDeque<Redelivery>,
+    /// Those that wait behind another of their key, oldest first.
+    behind: HashMap<Sequence, VecDeque<Redelivery>>,
+    /// How many these are.
+    lined_up: usize,
     numbers: u64,
     /// The last moment at which a retry may be due.
     latest: u64,
@@ -130,8 +142,16 @@ struct State {
 
 impl Default for State {
     fn default() -> Self {
-        Self { waiting: BTreeMap::new(), ready: VecDeque::new(), numbers: 0, latest: u64::MAX, closed: false }
+        let (waiting, ready, behind) = (BTreeMap::new(), VecDeque::new(), HashMap::new());
+        Self { waiting, ready, behind, lined_up: 0, numbers: 0, latest: u64::MAX, closed: false }
     }
+}
+
+/// Where a handler's keys are held up, and which key.
+type Sequence = (usize, u64);
+
+fn address(parking: &Arc<Parking>) -> usize {
+    Arc::as_ptr(parking).addr()
 }
 
 #[derive(Debug)]
@@ -158,7 +178,7 @@ impl State {
         if self.closed || at > self.latest {
             return Some(NoWait::Closing);
         }
-        (self.waiting.len() + self.ready.len() >= CAPACITY).then_some(NoWait::Full)
+        (self.waiting.len() + self.ready.len() + self.lined_up >= CAPACITY).then_some(NoWait::Full)
     }
 
     /// Takes out of those that wait.
@@ -166,6 +186,51 @@ impl State {
         let numbers: Vec<u64> =
             self.waiting.iter().filter(|(_, waiting)| wanted(waiting)).map(|(number, _)| *number).collect();
         numbers.iter().filter_map(|number| self.waiting.remove(number)).collect()
+    }
+
+    /// Takes out all that wait behind others of a key, oldest first.
+    fn take_behind(&mut self, sequence: Sequence) -> VecDeque<Redelivery> {
+        let behind = self.behind.remove(&sequence).unwrap_or_default();
+        self.lined_up -= behind.len();
+        behind
+    }
+}
+
+// Sequences: what waits behind another redelivery of its key.
+impl Again {
+    /// Takes in what waits behind another redelivery of its key.
+    pub(crate) fn line_up(&self, redelivery: Redelivery) -> Result<(), Returned> {
+        let mut state = self.lock();
+        let sequence = redelivery.sequence();
+        match (state.refusal(0), sequence) {
+            (None, Some(sequence)) => {
+                state.lined_up += 1;
+                state.behind.entry(sequence).or_default().push_back(redelivery);
+                Ok(())
+            }
+            (why, _) => Err(Box::new((redelivery, why.unwrap_or(NoWait::Full)))),
+        }
+    }
+
+    /// The turn of the next one of a key has come. The caller wakes the worker.
+    pub(crate) fn advance(&self, parking: &Arc<Parking>, key: u64) {
+        let mut state = self.lock();
+        let sequence = (address(parking), key);
+        let Some(behind) = state.behind.get_mut(&sequence) else { return };
+        let next = behind.pop_front();
+        if behind.is_empty() {
+            state.behind.remove(&sequence);
+        }
+        if let Some(next) = next {
+            state.lined_up -= 1;
+            state.ready.push_back(next);
+            self.mark();
+        }
+    }
+
+    /// Takes out all that wait behind others of a key, oldest first.
+    pub(crate) fn take_behind(&self, parking: &Arc<Parking>, key: u64) -> VecDeque<Redelivery> {
+        self.lock().take_behind((address(parking), key))
     }
 }
 
@@ -226,7 +291,15 @@ impl Again {
         }
         let mut state = self.lock();
         let theirs = state.take(|waiting| waiting.redelivery.subscription.id == subscription);
-        let some = !theirs.is_empty();
+        let is_theirs =
+            |behind: &VecDeque<Redelivery>| behind.front().is_some_and(|first| first.subscription.id == subscription);
+        let sequences: Vec<Sequence> =
+            state.behind.iter().filter(|(_, behind)| is_theirs(behind)).map(|(sequence, _)| *sequence).collect();
+        let some = !theirs.is_empty() || !sequences.is_empty();
+        for sequence in sequences {
+            let behind = state.take_behind(sequence);
+            state.ready.extend(behind);
+        }
         for Waiting { key, redelivery, .. } in theirs {
             drop(timer.cancel(key));
             state.ready.push_back(redelivery);
@@ -263,8 +336,13 @@ impl Again {
     pub(crate) fn end_by(&self, moment: u64) -> Vec<Redelivery> {
         let mut state = self.lock();
         state.latest = state.latest.min(moment);
-        let late = state.take(|waiting| waiting.at > moment);
-        late.into_iter().map(|waiting| waiting.redelivery).collect()
+        let mut late = Vec::new();
+        for Waiting { redelivery, .. } in state.take(|waiting| waiting.at > moment) {
+            let behind = redelivery.sequence().map(|sequence| state.take_behind(sequence));
+            late.push(redelivery);
+            late.extend(behind.into_iter().flatten());
+        }
+        late
     }
 
     /// Lets nothing more in, and hands back what is inside. Harmless when repeated.
@@ -273,7 +351,9 @@ impl Again {
         state.closed = true;
         let ready = std::mem::take(&mut state.ready).into_iter();
         let waiting = std::mem::take(&mut state.waiting).into_values().map(|waiting| waiting.redelivery);
-        ready.chain(waiting).collect()
+        state.lined_up = 0;
+        let behind = std::mem::take(&mut state.behind).into_values().flatten();
+        ready.chain(waiting).chain(behind).collect()
     }
 }
 
@@ -282,6 +362,7 @@ impl Drop for State {
     fn drop(&mut self) {
         self.ready.drain(..).for_each(drop_quietly);
         std::mem::take(&mut self.waiting).into_values().for_each(drop_quietly);
+        std::mem::take(&mut self.behind).into_values().flatten().for_each(drop_quietly);
     }
 }
 

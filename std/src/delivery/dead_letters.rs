@@ -17,8 +17,9 @@ use nervebus_core::{Reason, SubscriptionId};
 use crate::delivery::dead_letters::log::DeadLetterLogStats;
 use crate::delivery::dead_letters::plan::{RetryError, RetryPlan, Unsent, Why};
 use crate::delivery::dead_letters::query::{Query, QueryError};
-pub(crate) use crate::delivery::dead_letters::store::{DeadLetterStore, Obituary};
+pub(crate) use crate::delivery::dead_letters::store::{DeadLetterStore, Obituary, Released};
 use crate::delivery::directory::Directory;
+use crate::delivery::parking::Spot;
 use crate::delivery::retry::Attempt;
 use crate::delivery::subscription::Subscription;
 use crate::event::OwnedEvent;
@@ -52,12 +53,17 @@ pub struct DeadLetter {
     /// The calls that failed, oldest first, at most 100. Empty for a handler without a [`Retry`](crate::Retry) that was
     /// called once: then [`error`](Self::error) and [`failed_at`](Self::failed_at) say it all.
     pub history: Arc<[Attempt]>,
+    /// Where it stands in the sequence of its key, if its handler keeps order.
+    pub(crate) spot: Option<Spot>,
 }
 
 /// Who takes letters back to their handlers.
 pub(crate) trait SendBack: fmt::Debug {
     /// Sends a letter that was taken for it to a handler. If that is not possible, the letter is put back.
     fn send_back(&self, letter: Arc<DeadLetter>, to: &Arc<Subscription>) -> Result<(), Unsent>;
+
+    /// Sends the next letter of each sequence back; those that cannot be sent stay.
+    fn release(&self, released: Vec<Released>);
 }
 
 /// A look at a bus's dead letters; see [`Bus::dead_letters`](crate::Bus::dead_letters).
@@ -151,14 +157,24 @@ impl DeadLetters<'_> {
         Ok(self.store.find(&query.check()?))
     }
 
-    /// Takes a letter out and hands it over; `None` if it is not kept any more.
+    /// Takes a letter out and hands it over; `None` if it is not kept any more. Where its handler [keeps
+    /// order](crate::Subscribe::keep_order_per_key) and it was the first of its key, the one behind it is sent back. So it
+    /// is with the `clear` calls.
     pub fn remove(&self, id: u64) -> Option<Arc<DeadLetter>> {
-        self.store.remove(id)
+        let (letter, released) = self.store.remove(id)?;
+        self.sender.release(released.into_iter().collect());
+        Some(letter)
     }
 
     /// Takes all letters out, and says how many there were.
     pub fn clear(&self) -> usize {
-        self.store.clear(&query::Filter::ALL)
+        self.take_out(&query::Filter::ALL)
+    }
+
+    fn take_out(&self, filter: &query::Filter<'_>) -> usize {
+        let (count, released) = self.store.clear(filter);
+        self.sender.release(released);
+        count
     }
 
     /// Takes out the letters that came here at least this long ago by the wall clock, and says how many there were.
@@ -172,7 +188,7 @@ impl DeadLetters<'_> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn clear_older_than(&self, age: Duration) -> usize {
-        self.store.clear(&query::Filter::older_than(age, &self.store.clock))
+        self.take_out(&query::Filter::older_than(age, &self.store.clock))
     }
 
     /// Takes out what [`find`](Self::find) would return, limit and order included, and says how many letters that were.
@@ -181,7 +197,7 @@ impl DeadLetters<'_> {
     ///
     /// [`QueryError`] when the query's topic is not a pattern. Nothing is taken out then.
     pub fn clear_where(&self, query: &Query) -> Result<usize, QueryError> {
-        Ok(self.store.clear(&query.check()?))
+        Ok(self.take_out(&query.check()?))
     }
 
     /// How many kept letters there are for each reason.
@@ -199,7 +215,8 @@ impl DeadLetters<'_> {
     /// A letter goes back to the one handler that failed: to its subscription if that is still there, or else to the
     /// oldest one with the same name and the same pattern, which is how a letter from an earlier run finds its handler.
     /// Letters that never reached a handler (left by a shutdown, not serializable) cannot go back to one. A letter
-    /// that was sent back `max_retries` times stays.
+    /// that was sent back `max_retries` times stays, and so does one that is parked behind another of its key: it goes
+    /// back when that one has been handled.
     ///
     /// # Cost
     ///
@@ -235,8 +252,8 @@ impl DeadLetters<'_> {
     ///
     /// # Errors
     ///
-    /// [`RetryError`]: the letter is not kept, or has no handler to go back to; another thread is sending it back; its
-    /// lane has no room for it; or the bus is shutting down. The letter is where it was.
+    /// [`RetryError`]: the letter is not kept, or has no handler to go back to; another thread is sending it back; it is
+    /// parked behind another; its lane has no room for it; or the bus is shutting down. The letter is where it was.
     ///
     /// # Cost
     ///

@@ -93,7 +93,8 @@ pub(crate) fn deliver_until<'r>(
     } else {
         delivered.call(in_time, event, |_, _| ());
     }
-    let expired = entries.filter(|entry| entry.handler.is_active()).count();
+    let late = entries.filter(|entry| entry.handler.is_active());
+    let expired = late.inspect(|entry| entry.handler.count_expired()).count();
     if expired > 0 {
         delivered.trouble.get_or_insert_default().expired = expired;
     }

@@ -1,10 +1,12 @@
 //! What becomes of a handler's failure: another try, or a record and a dead letter.
 
+mod sequence;
+
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nervebus_core::{Handler, Reason};
+use nervebus_core::Reason;
 
 use crate::context::Handling;
 use crate::delivery::again::{NoWait, Origin, Redelivery};
@@ -72,10 +74,18 @@ impl Engine {
             failed.calls += u32::from(was_called(error));
             // Before it can be seen to have ended.
             queue.again.underway.begin();
-            match self.try_again(queue, failed, error) {
+            subscription.aside.begin();
+            let kept = if let HandlerError::Parked = **error {
+                Self::park(queue, failed)
+            } else {
+                failed.spot = subscription.parking().and_then(|parking| parking.begin(event.as_event().head.key));
+                self.try_again(queue, failed, error)
+            };
+            match kept {
                 Ok(()) => waiting.add(error),
                 Err(lost) => {
                     self.lay_down(&queue.name, lost.0, lost.1, error);
+                    subscription.aside.end();
                     queue.again.underway.end();
                 }
             }
@@ -104,7 +114,11 @@ impl Engine {
             };
             Box::new(look) as Box<_>
         };
-        queue.again.defer(at, failed, &self.timer, job).map_err(|returned| {
+        let deferred = queue.again.defer(at, failed, &self.timer, job);
+        if deferred.is_ok() && was_called(error) {
+            subscription.aside.retry(was_timeout(error));
+        }
+        deferred.map_err(|returned| {
             let (failed, why) = *returned;
             let reason = match why {
                 NoWait::Closing => Reason::Shutdown,
@@ -165,7 +179,7 @@ impl Engine {
         again: Redelivery,
         limit: Option<&dyn Call>,
     ) -> Option<Ended> {
-        let result = self.with_event(&again, limit, |event| again.subscription.handle(event));
+        let result = self.with_event(&again, limit, |event| again.subscription.handle_again(event));
         self.conclude_again(queue, again, result)
     }
 
@@ -189,6 +203,8 @@ impl Engine {
                 if let Origin::Letter(letter) = &again.origin {
                     self.dead_letters.tick_off(letter.id);
                 }
+                again.subscription.aside.end();
+                self.go_on_after(queue, &again);
                 drop_quietly(again);
                 return Some(Ended::Handled);
             }
@@ -196,6 +212,9 @@ impl Engine {
         };
         let Failure::Failed(error) = failure else {
             self.put_back(&again);
+            if let Origin::Emit = again.origin {
+                self.go_on_after(queue, &again);
+            }
             drop_quietly(again);
             return Some(Ended::Cancelled);
         };
@@ -207,7 +226,10 @@ impl Engine {
         let ended = tried.map_or_else(
             |lost| {
                 let lane = queue.map_or("inline", |queue| &*queue.name);
+                let (subscription, spot) = (Arc::clone(&lost.0.subscription), lost.0.spot);
                 self.lay_down(lane, lost.0, lost.1, &error);
+                subscription.aside.end();
+                self.park_behind(queue, &subscription, spot);
                 Some(if was_timeout(&error) { Ended::TimedOut } else { Ended::Failed })
             },
             |()| None,
@@ -223,18 +245,23 @@ impl Engine {
     }
 
     /// Ends a redelivery whose event has expired: the handler is not called, and there is one dead letter of it, or still.
+    /// It holds up no others of its key.
     #[cold]
-    pub(crate) fn expire_again(&self, again: Redelivery) -> Ended {
+    pub(crate) fn expire_again(&self, queue: Option<&Arc<Queue>>, again: Redelivery) -> Ended {
         match &again.origin {
             Origin::Emit => {
                 let error = format!("it expired before attempt {}", again.calls.saturating_add(1));
-                self.keep_letter(again, Reason::Expired, error);
+                self.keep_letter(Redelivery { spot: None, ..again.clone() }, Reason::Expired, error);
             }
-            Origin::Letter(_) => {
-                self.put_back(&again);
-                drop_quietly(again);
+            Origin::Letter(letter) if again.spot.is_some() => {
+                self.dead_letters.put_back(Arc::new(DeadLetter { spot: None, ..DeadLetter::clone(letter) }));
             }
+            Origin::Letter(_) => self.put_back(&again),
         }
+        again.subscription.count_expired();
+        again.subscription.aside.end();
+        self.go_on_after(queue, &again);
+        drop_quietly(again);
         Ended::Expired
     }
 
@@ -260,8 +287,12 @@ impl Engine {
         if failed.put_off == 0 {
             failed.decline(error);
         }
+        if !was_called(error) {
+            failed.subscription.aside.fail();
+        }
         // A record that cannot be handled makes no further record, or one bad handler of records would go on for ever.
-        if !failed.event.as_event().head.own {
+        // What is parked has not failed: it waits.
+        if !failed.event.as_event().head.own && reason != Reason::Parked {
             let record = failure_record(&failed, lane, error.kind(), &text);
             let topic = if reason == Reason::HandlerTimeout { HANDLER_TIMEOUT } else { HANDLER_ERROR };
             self.emit_system(topic, record, Some(&failed.event));
@@ -278,7 +309,7 @@ impl Engine {
     }
 
     fn keep_letter(&self, failed: Redelivery, reason: Reason, error: String) {
-        let Redelivery { event, subscription, calls, history, .. } = failed;
+        let Redelivery { event, subscription, calls, history, spot, .. } = failed;
         let obituary = Obituary {
             reason,
             subscription: Some(subscription.id),
@@ -287,7 +318,10 @@ impl Engine {
             error,
             attempts: calls,
         };
-        self.dead_letters.push_after(event, obituary, history.into_attempts());
+        let sequence = subscription.parking().cloned().zip(spot);
+        if let Some(released) = self.dead_letters.push_after(event, obituary, history.into_attempts(), sequence) {
+            self.send_next(&released.parking, released.key, &subscription);
+        }
         drop_quietly(subscription);
     }
 
@@ -309,6 +343,7 @@ impl Engine {
             retries: letter.retries.saturating_add(1),
             failed_at,
             history: history.into_attempts().into(),
+            spot: letter.spot,
         }));
         drop_quietly(letter);
         drop_quietly(subscription);
@@ -325,6 +360,9 @@ impl Engine {
     #[cold]
     pub(crate) fn leave(&self, queue: &Queue, left: Vec<Redelivery>) {
         for again in left {
+            let subscription = Arc::clone(&again.subscription);
+            count::add(&subscription.aside.dropped, 1);
+            subscription.aside.end();
             match &again.origin {
                 Origin::Emit => {
                     let error = format!("the bus shut down before attempt {}", again.calls.saturating_add(1));
@@ -360,6 +398,7 @@ impl Engine {
 fn reason_of(error: &HandlerError) -> Reason {
     match error {
         HandlerError::Timeout { .. } => Reason::HandlerTimeout,
+        HandlerError::Parked => Reason::Parked,
         _ => Reason::HandlerError,
     }
 }
@@ -370,7 +409,7 @@ fn was_timeout(error: &HandlerError) -> bool {
 
 /// Whether the handler had a say in this.
 fn was_called(error: &HandlerError) -> bool {
-    !matches!(error, HandlerError::BreakerOpen { .. })
+    !matches!(error, HandlerError::BreakerOpen { .. } | HandlerError::Parked)
 }
 
 /// The payload of a `system.handler_error`.

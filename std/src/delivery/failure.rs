@@ -28,16 +28,20 @@ pub enum HandlerError {
         /// When the breaker may be tried again, in seconds since the Unix epoch.
         until: f64,
     },
+    /// It was not called, because an earlier event of the same key has not been handled; see
+    /// [`Subscribe::keep_order_per_key`](crate::Subscribe::keep_order_per_key).
+    Parked,
 }
 
 impl HandlerError {
-    /// `"error"`, `"panic"`, `"timeout"` or `"breaker_open"`: how records name the kind.
+    /// `"error"`, `"panic"`, `"timeout"`, `"breaker_open"` or `"parked"`: how records name the kind.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Error(_) => "error",
             Self::Panic(_) => "panic",
             Self::Timeout { .. } => "timeout",
             Self::BreakerOpen { .. } => "breaker_open",
+            Self::Parked => "parked",
         }
     }
 
@@ -54,6 +58,7 @@ impl fmt::Display for HandlerError {
             Self::Panic(message) => write!(f, "panicked: {message}"),
             Self::Timeout { after } => write!(f, "did not return within {after:?}"),
             Self::BreakerOpen { breaker, .. } => write!(f, "not called: breaker {breaker:?} is open"),
+            Self::Parked => f.write_str("not called: an earlier event of its key has not been handled"),
         }
     }
 }
@@ -62,7 +67,7 @@ impl Error for HandlerError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Error(error) => Some(&**error),
-            Self::Panic(_) | Self::Timeout { .. } | Self::BreakerOpen { .. } => None,
+            Self::Panic(_) | Self::Timeout { .. } | Self::BreakerOpen { .. } | Self::Parked => None,
         }
     }
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::delivery::count;
 use crate::delivery::engine::{Engine, Exit, InlineAccount};
 use crate::delivery::lane::Queue;
+use crate::delivery::subscription::{Ends, Subscription};
 
 /// The deliveries of one lane: events times handlers.
 ///
@@ -20,8 +21,8 @@ pub struct Account {
     pub routed: u64,
     /// The handler succeeded.
     pub handled: u64,
-    /// The handler returned an error or panicked, or its breaker refused the call, and it is not tried again; each is a
-    /// dead letter.
+    /// The handler returned an error or panicked, or its breaker refused the call, and it is not tried again; or an earlier
+    /// event of its key was not handled, and it is parked behind that. Each is a dead letter.
     pub failed: u64,
     /// The handler did not return in time; each is a dead letter. What it returned later is not counted here again.
     pub timed_out: u64,
@@ -83,6 +84,31 @@ pub struct SubscriptionAccount {
     pub failed: u64,
     /// Calls that did not end in time.
     pub timed_out: u64,
+    /// What became of its deliveries, which may be called several times, or not at all.
+    pub deliveries: SubscriptionDeliveries,
+}
+
+/// What became of the deliveries of one subscription, as far as they are known one by one.
+///
+/// Who emits counts deliveries by the lane, and not by the handler; so there is no `routed` here to hold these against.
+/// Deliveries that wait in a lane's ring, or were dropped from it or before it, are in the account of the lane only. But a
+/// lane's handlers together have handled, failed and timed out on just as often as the lane has, as long as none of them
+/// was unsubscribed: these are counted by other hands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct SubscriptionDeliveries {
+    /// The handler succeeded.
+    pub handled: u64,
+    /// It failed for good, or was not called because its breaker refused or an earlier event of the key was not handled.
+    pub failed: u64,
+    /// It did not return in time, and was not tried again.
+    pub timed_out: u64,
+    /// Waiting for a retry or behind one when a shutdown's deadline passed.
+    pub dropped: u64,
+    /// Past its time to live or deadline when its turn came.
+    pub expired: u64,
+    /// Waiting to be tried again or behind one that does, or being tried again.
+    pub pending: u64,
 }
 
 impl SubscriptionAccount {
@@ -288,17 +314,7 @@ impl Engine {
             settled: false,
             own_under_way,
             balanced: false,
-            subscriptions: subscriptions
-                .iter()
-                .map(|subscription| SubscriptionAccount {
-                    id: subscription.id.get(),
-                    handler: subscription.name.to_string(),
-                    pattern: subscription.pattern.to_string(),
-                    handled: subscription.calls.handled(),
-                    failed: subscription.calls.failed(),
-                    timed_out: subscription.calls.timed_out(),
-                })
-                .collect(),
+            subscriptions: subscriptions.iter().map(|subscription| subscription_account(subscription)).collect(),
         }
     }
 
@@ -312,6 +328,19 @@ impl Engine {
         // Inline deliveries are pending exactly while their emit is under way.
         let retrying = self.inline_again.now();
         LaneAccount { name: "inline".into(), deliveries, pending_events: 0, dropped_events: 0, retrying }
+    }
+}
+
+fn subscription_account(subscription: &Subscription) -> SubscriptionAccount {
+    let Ends { handled, failed, timed_out, dropped, expired, pending } = subscription.ends();
+    SubscriptionAccount {
+        id: subscription.id.get(),
+        handler: subscription.name.to_string(),
+        pattern: subscription.pattern.to_string(),
+        handled: subscription.calls.handled(),
+        failed: subscription.calls.failed(),
+        timed_out: subscription.calls.timed_out(),
+        deliveries: SubscriptionDeliveries { handled, failed, timed_out, dropped, expired, pending },
     }
 }
 

@@ -28,7 +28,8 @@ const MAX_RESERVE: u64 = 10_000;
 /// same becomes of a failure for whose retry there is no room: 65,536 may wait beside a lane, and as many on a bus.
 ///
 /// Only the handler that failed is called again, by its lane's worker; other events are delivered meanwhile, so a retry
-/// comes out of order. [`Event::attempt`](crate::Event::attempt) says which attempt it is. Handlers on the emitter's own
+/// comes out of order, unless the handler [keeps the order of keys](crate::Subscribe::keep_order_per_key).
+/// [`Event::attempt`](crate::Event::attempt) says which attempt it is. Handlers on the emitter's own
 /// thread cannot be retried: it has gone on by then.
 ///
 /// # Examples

@@ -6,8 +6,8 @@ use nervebus_core::SubscriptionId;
 
 use crate::delivery::again::{NoWait, Origin, Redelivery};
 use crate::delivery::count;
-use crate::delivery::dead_letters::plan::Unsent;
-use crate::delivery::dead_letters::{DeadLetter, SendBack};
+use crate::delivery::dead_letters::plan::{Targets, Unsent};
+use crate::delivery::dead_letters::{DeadLetter, Released, SendBack};
 use crate::delivery::engine::{Engine, InlineAccount as Inline};
 use crate::delivery::failing::Ended;
 use crate::delivery::failure::drop_quietly;
@@ -30,6 +30,7 @@ impl SendBack for Engine {
         };
         // In this order no reading of the books finds the delivery taken on, but not under way.
         queue.again.underway.begin();
+        to.aside.begin();
         queue.routed.add(place(), 0, 1);
         let Err(returned) = queue.again.push(again) else {
             queue.unpark_worker();
@@ -41,11 +42,28 @@ impl SendBack for Engine {
         }
         drop_quietly(again);
         count::add(&queue.retracted, 1);
+        to.aside.end();
         queue.again.underway.end();
         Err(match why {
             NoWait::Full => Unsent::Full { lane: queue.name.to_string() },
             NoWait::Closing => Unsent::Closed,
         })
+    }
+
+    fn release(&self, released: Vec<Released>) {
+        if released.is_empty() {
+            return;
+        }
+        let targets = Targets::of(&self.directory);
+        for Released { parking, key } in released {
+            let first = parking.first(key).and_then(|id| self.dead_letters.take_for_retry(id, u32::MAX).ok());
+            let Some(letter) = first else { continue };
+            match targets.find(&letter) {
+                // It is where it was if it could not be sent.
+                Some(to) => drop(self.send_back(letter, to)),
+                None => drop(self.dead_letters.put_back(letter)),
+            }
+        }
     }
 }
 
@@ -53,11 +71,12 @@ impl Engine {
     /// Makes a delivery again to a handler whose place is its emitter's thread: that of whoever asks for it.
     fn redeliver_here(&self, again: Redelivery) {
         self.inline_again.begin();
+        again.subscription.aside.begin();
         let place = place();
         self.inline.add(place, Inline::ROUTED, 1);
         let expired = |expires| self.clock.now() >= expires;
         let ended = match self.expiry(&again) {
-            Some(expires) if again.subscription.is_active() && expired(expires) => Some(self.expire_again(again)),
+            Some(expires) if again.subscription.is_active() && expired(expires) => Some(self.expire_again(None, again)),
             _ => self.call_again(None, again, None),
         };
         let which = match ended {

@@ -13,6 +13,7 @@ use crate::delivery::count::{self, Striped};
 use crate::delivery::failure::{HandlerError, drop_quietly};
 use crate::delivery::handler::{Starter, Thunk};
 use crate::delivery::histogram::Histogram;
+use crate::delivery::parking::Parking;
 use crate::delivery::retry::Retrying;
 use crate::delivery::timing::Sampling;
 use crate::event::Event;
@@ -29,6 +30,7 @@ pub(crate) struct Subscription {
     pub(crate) sampling: Sampling,
     pub(crate) active: AtomicBool,
     pub(crate) calls: Calls,
+    pub(crate) aside: Aside,
     pub(crate) timings: OnceLock<Box<Histogram>>,
     /// What the handler was given beyond lane and priority; nothing for most.
     pub(crate) policies: Option<Box<Policies>>,
@@ -52,19 +54,30 @@ pub(crate) struct Policies {
     pub(crate) answers: bool,
     /// What begins a call, when its lane keeps several in flight.
     pub(crate) starter: Option<Starter>,
+    /// The keys that are held up because an event of theirs was not handled.
+    pub(crate) parking: Option<Arc<Parking>>,
 }
 
 impl Policies {
     /// Whether there is none.
     fn is_empty(&self) -> bool {
-        let Self { timeout, retry, breaker, owns, awaits, answers, starter } = self;
-        timeout.is_none() && retry.is_none() && breaker.is_none() && starter.is_none() && !owns && !awaits && !answers
+        let Self { timeout, retry, breaker, owns, awaits, answers, starter, parking } = self;
+        let unguarded = timeout.is_none() && retry.is_none() && breaker.is_none() && parking.is_none();
+        unguarded && starter.is_none() && !owns && !awaits && !answers
     }
 
     /// Whether the handler needs the event for longer than it can have it now.
     #[cold]
     fn lacks(&self, event: &Event<'_>) -> bool {
         self.owns && !event.is_shared()
+    }
+
+    /// Whether an event of this key must wait, because an earlier one has not been handled. Not inlined: the way of handlers
+    /// that keep no order is shorter so.
+    #[cold]
+    #[inline(never)]
+    fn holds(&self, key: u64) -> bool {
+        self.parking.as_ref().is_some_and(|parking| parking.holds(key))
     }
 
     /// As a subscription keeps them.
@@ -89,6 +102,18 @@ impl<'a> Handler<Event<'a>> for Subscription {
 
     #[inline]
     fn handle(&self, event: &Event<'a>) -> Result<(), Failure> {
+        self.take(event, true)
+    }
+}
+
+impl Subscription {
+    /// Calls the handler with an event whose turn it is, whatever else of its key is held up; in all else as `handle`.
+    pub(crate) fn handle_again(&self, event: &Event<'_>) -> Result<(), Failure> {
+        self.take(event, false)
+    }
+
+    #[inline(always)]
+    fn take(&self, event: &Event<'_>, first: bool) -> Result<(), Failure> {
         // Relaxed: a call that begins while another thread unsubscribes is concurrent with it; one on the same thread
         // sees its own store.
         if !self.active.load(Ordering::Relaxed) {
@@ -97,6 +122,9 @@ impl<'a> Handler<Event<'a>> for Subscription {
         let result = match &self.policies {
             None => self.call(event),
             Some(policies) => {
+                if first && policies.parking.is_some() && policies.holds(event.head.key) {
+                    return Err(Failure::Failed(Arc::new(HandlerError::Parked)));
+                }
                 if policies.lacks(event) {
                     return Err(Failure::Unshared);
                 }
@@ -117,13 +145,21 @@ impl<'a> Handler<Event<'a>> for Subscription {
             }
         }
     }
-}
 
-impl Subscription {
     /// Calls the handler, and counts nothing.
     #[inline]
     pub(crate) fn call(&self, event: &Event<'_>) -> Result<(), HandlerError> {
         if self.sampling.applies_to(event.seq()) { self.call_timed(event) } else { (self.handler)(event) }
+    }
+
+    /// Whether an event of this key must wait, because an earlier one has not been handled.
+    pub(crate) fn holds(&self, key: u64) -> bool {
+        self.policies.as_ref().is_some_and(|policies| policies.holds(key))
+    }
+
+    /// What it holds up, if it keeps the order of keys.
+    pub(crate) fn parking(&self) -> Option<&Arc<Parking>> {
+        self.policies.as_ref()?.parking.as_ref()
     }
 
     /// Counts how a call ended.
@@ -138,6 +174,11 @@ impl Subscription {
     /// Counts a call that took too long, on the thread that has taken it over.
     pub(crate) fn count_timed_out(&self) {
         self.calls.add(Calls::TIMED_OUT);
+    }
+
+    /// Counts an event that came too late for it.
+    pub(crate) fn count_expired(&self) {
+        count::add(&self.aside.expired, 1);
     }
 
     /// Whether it has not ended.
@@ -273,6 +314,75 @@ impl Calls {
     /// Calls that took too long.
     pub(crate) fn timed_out(&self) -> u64 {
         self.sum(Self::TIMED_OUT)
+    }
+}
+
+/// What its calls do not show of a handler's deliveries: those that were tried again have no outcome yet, and some have one
+/// without a call. None of it is on the way of a delivery that succeeds.
+#[derive(Debug, Default)]
+pub(crate) struct Aside {
+    /// Calls that failed, and whose delivery is tried again.
+    retried: AtomicU64,
+    /// Calls that did not end in time, and whose delivery is tried again.
+    retried_late: AtomicU64,
+    /// Deliveries that failed without a call.
+    uncalled: AtomicU64,
+    pub(crate) expired: AtomicU64,
+    /// Deliveries that a shutdown left among those that are made again.
+    pub(crate) dropped: AtomicU64,
+    begun: AtomicU64,
+    ended: AtomicU64,
+}
+
+impl Aside {
+    /// A delivery is made again: before it can be seen anywhere else.
+    pub(crate) fn begin(&self) {
+        count::add(&self.begun, 1);
+    }
+
+    /// It has an outcome, and that was counted.
+    pub(crate) fn end(&self) {
+        count::add(&self.ended, 1);
+    }
+
+    /// A call has failed that will be made again.
+    pub(crate) fn retry(&self, late: bool) {
+        count::add(if late { &self.retried_late } else { &self.retried }, 1);
+    }
+
+    /// A delivery has failed without a call.
+    pub(crate) fn fail(&self) {
+        count::add(&self.uncalled, 1);
+    }
+}
+
+/// How the deliveries of one handler have ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ends {
+    pub(crate) handled: u64,
+    pub(crate) failed: u64,
+    pub(crate) timed_out: u64,
+    pub(crate) dropped: u64,
+    pub(crate) expired: u64,
+    pub(crate) pending: u64,
+}
+
+impl Subscription {
+    /// How its deliveries have ended.
+    pub(crate) fn ends(&self) -> Ends {
+        let Self { calls, aside, .. } = self;
+        // What has ended first, so that a delivery that ends meanwhile counts as pending; and calls last, so that none of
+        // those that are taken off is missing.
+        let ended = count::read(&aside.ended);
+        let [retried, retried_late] = [&aside.retried, &aside.retried_late].map(count::read);
+        Ends {
+            handled: calls.handled(),
+            failed: calls.failed().saturating_sub(retried) + count::read(&aside.uncalled),
+            timed_out: calls.timed_out().saturating_sub(retried_late),
+            dropped: count::read(&aside.dropped),
+            expired: count::read(&aside.expired),
+            pending: count::read(&aside.begun).saturating_sub(ended),
+        }
     }
 }
 

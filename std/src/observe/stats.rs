@@ -15,6 +15,7 @@ use crate::delivery::dead_letters::log::DeadLetterLogStats;
 use crate::delivery::engine::Engine;
 use crate::delivery::lane::Queue;
 use crate::delivery::ledger::Ledger;
+use crate::delivery::parking::{HeldUp, Parking};
 use crate::delivery::subscription::Subscription;
 use crate::records::audit::{AuditAccount, AuditStats};
 
@@ -156,6 +157,8 @@ pub struct SubscriptionStats {
     pub timed_out: u64,
     /// What its retry policy has done, if it has one.
     pub retry: Option<RetryStats>,
+    /// What it holds up, if it [keeps the order of keys](crate::Subscribe::keep_order_per_key).
+    pub parking: Option<ParkingStats>,
     /// The name of its breaker, if it has one.
     pub breaker: Option<String>,
     /// The median of the calls that were timed, at most 1/8 too high; `None` if none was.
@@ -174,6 +177,30 @@ pub struct RetryStats {
     pub over_budget: u64,
     /// Failures that were not tried again because as many waited as may.
     pub no_room: u64,
+}
+
+/// What a subscription that keeps the order of keys holds up, in [`SubscriptionStats`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ParkingStats {
+    /// Keys that are held up.
+    pub keys: usize,
+    /// Their events that wait for a retry or are being retried, or wait behind one that does.
+    pub waiting: usize,
+    /// Their dead letters, the first of each key included.
+    pub letters: usize,
+    /// Events that became dead letters behind others, in the subscription's whole life.
+    pub parked: u64,
+    /// Failures whose key was not held up, because [as many](crate::KeyOrder::keys) were as may be: the order of these keys
+    /// was not kept.
+    pub over_limit: u64,
+}
+
+impl ParkingStats {
+    fn of(parking: &Parking) -> Self {
+        let HeldUp { keys, under_way, letters, parked, over_limit } = parking.held_up();
+        Self { keys, waiting: under_way, letters, parked, over_limit }
+    }
 }
 
 /// A breaker in [`Stats`].
@@ -306,6 +333,7 @@ fn row(engine: &Engine, subscription: &Subscription) -> SubscriptionStats {
             over_budget: count::read(&retrying.over_budget),
             no_room: count::read(&retrying.no_room),
         }),
+        parking: subscription.parking().map(|parking| ParkingStats::of(parking)),
         breaker: subscription.breaker().map(|breaker| breaker.name().to_owned()),
         p50: percentile(0.50),
         p99: percentile(0.99),

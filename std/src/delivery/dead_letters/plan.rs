@@ -41,6 +41,11 @@ pub enum Why {
     },
     /// It is being sent back already.
     Busy,
+    /// Its handler [keeps order](crate::Subscribe::keep_order_per_key), and an earlier event of its key comes first.
+    Parked {
+        /// The letter that comes first; `None` while that event waits for a retry and is none.
+        first: Option<u64>,
+    },
     /// There is no room for it beside its handler's lane.
     Full {
         /// Which lane.
@@ -58,6 +63,7 @@ impl Why {
             RetryError::NoHandler { handler, .. } => Self::NoHandler { handler },
             RetryError::TooManyRetries { retries, .. } => Self::TooManyRetries { retries },
             RetryError::Busy { .. } => Self::Busy,
+            RetryError::Parked { first, .. } => Self::Parked { first },
             RetryError::Full { lane, .. } => Self::Full { lane },
             RetryError::Closed { .. } => Self::Closed,
         })
@@ -78,6 +84,8 @@ impl fmt::Display for Why {
             Self::NotRetriable { reason } => write!(f, "it never reached a handler: {reason}"),
             Self::TooManyRetries { retries } => write!(f, "it was sent back {retries} times"),
             Self::Busy => f.write_str("it is being sent back already"),
+            Self::Parked { first: Some(first) } => write!(f, "dead letter {first} of its key comes first"),
+            Self::Parked { first: None } => f.write_str("an event of its key that waits for a retry comes first"),
             Self::Full { lane } => write!(f, "lane {lane:?} has no room for it"),
             Self::Closed => f.write_str("the bus is shutting down"),
         }
@@ -112,6 +120,13 @@ pub enum RetryError {
         /// The letter's number.
         id: u64,
     },
+    /// Its handler [keeps order](crate::Subscribe::keep_order_per_key), and an earlier event of its key comes first.
+    Parked {
+        /// The letter's number.
+        id: u64,
+        /// The letter that comes first; `None` while that event waits for a retry and is none.
+        first: Option<u64>,
+    },
     /// There is no room for it beside its handler's lane.
     Full {
         /// The letter's number.
@@ -135,6 +150,12 @@ impl fmt::Display for RetryError {
             }
             Self::TooManyRetries { id, retries } => write!(f, "dead letter {id} was sent back {retries} times"),
             Self::Busy { id } => write!(f, "dead letter {id} is being sent back already"),
+            Self::Parked { id, first: Some(first) } => {
+                write!(f, "dead letter {id} comes after dead letter {first} of the same key")
+            }
+            Self::Parked { id, first: None } => {
+                write!(f, "dead letter {id} comes after an event of the same key that waits for a retry")
+            }
             Self::Full { id, lane } => write!(f, "lane {lane:?} has no room for dead letter {id}"),
             Self::Closed { .. } => f.write_str("the bus is shutting down"),
         }
@@ -177,11 +198,11 @@ impl Targets {
 pub(crate) fn plan_retry(store: &DeadLetterStore, directory: &Directory, limit: usize, max_retries: u32) -> RetryPlan {
     let targets = Targets::of(directory);
     let mut plan = RetryPlan::default();
-    for (letter, taken) in store.places() {
+    for (letter, held) in store.places() {
         if plan.letters.len() >= limit {
             break;
         }
-        match refusal(&letter, taken, &targets, max_retries) {
+        match refusal(&letter, held, &targets, max_retries) {
             None => plan.letters.push(letter.id),
             Some(why) => plan.skipped.push((letter.id, why)),
         }
@@ -189,15 +210,15 @@ pub(crate) fn plan_retry(store: &DeadLetterStore, directory: &Directory, limit: 
     plan
 }
 
-fn refusal(letter: &DeadLetter, taken: bool, targets: &Targets, max_retries: u32) -> Option<Why> {
+fn refusal(letter: &DeadLetter, held: Option<Why>, targets: &Targets, max_retries: u32) -> Option<Why> {
     if letter.pattern.is_none() {
         return Some(Why::NotRetriable { reason: letter.reason });
     }
     if letter.retries >= max_retries {
         return Some(Why::TooManyRetries { retries: letter.retries });
     }
-    if taken {
-        return Some(Why::Busy);
+    if held.is_some() {
+        return held;
     }
     let gone = targets.find(letter).is_none();
     gone.then(|| Why::NoHandler { handler: letter.handler.to_string() })

@@ -1,15 +1,16 @@
 //! Where the letters are: a bounded, ordered shelf behind a mutex, and its books.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nervebus_core::{Reason, SubscriptionId};
 
 use crate::delivery::dead_letters::DeadLetter;
 use crate::delivery::dead_letters::log::{Change, DeadLetterLogStats, LogHandle};
-use crate::delivery::dead_letters::plan::RetryError;
+use crate::delivery::dead_letters::plan::{RetryError, Why};
 use crate::delivery::dead_letters::query::Filter;
 use crate::delivery::failure::drop_quietly;
+use crate::delivery::parking::{Parking, Spot};
 use crate::delivery::retry::Attempt;
 use crate::event::OwnedEvent;
 use crate::platform::clock::Clock;
@@ -36,6 +37,13 @@ pub(crate) struct Obituary {
     pub(crate) pattern: Option<Arc<str>>,
     pub(crate) error: String,
     pub(crate) attempts: u32,
+}
+
+/// A sequence whose next letter's turn has come.
+#[derive(Debug)]
+pub(crate) struct Released {
+    pub(crate) parking: Arc<Parking>,
+    pub(crate) key: u64,
 }
 
 /// What became of the letters: `total` is the number kept and the other three together.
@@ -69,6 +77,31 @@ struct Place {
     letter: Arc<DeadLetter>,
     /// Whether somebody is handing it back to its handler.
     taken: bool,
+    /// What its handler holds up, if the letter is a part of that.
+    parking: Option<Arc<Parking>>,
+}
+
+impl Place {
+    fn new(letter: Arc<DeadLetter>, parking: Option<Arc<Parking>>) -> Self {
+        Self { letter, taken: false, parking }
+    }
+
+    fn sequence(&self) -> Option<(&Arc<Parking>, Spot)> {
+        Some((self.parking.as_ref()?, self.letter.spot?))
+    }
+
+    /// Takes it out of its sequence; says whether the next one's turn has come.
+    fn leave(&self) -> Option<Released> {
+        let (parking, spot) = self.sequence()?;
+        parking.forget(spot, self.letter.id).then(|| Released { parking: Arc::clone(parking), key: spot.key })
+    }
+
+    /// Whether it must stay behind another; if so, which is the first, if that is a letter.
+    fn behind(&self) -> Option<Option<u64>> {
+        let (parking, spot) = self.sequence()?;
+        let first = parking.first(spot.key);
+        (first != Some(self.letter.id)).then_some(first)
+    }
 }
 
 /// The letters at one moment, for a file that is written anew.
@@ -126,7 +159,7 @@ impl DeadLetterStore {
     /// A store that begins with letters of an earlier run, and tells a log of what changes.
     pub(crate) fn with(capacity: usize, clock: Clock, restored: Restored, log: Option<LogHandle>) -> Self {
         let account = Account { total: restored.letters.len() as u64, ..Account::default() };
-        let places = restored.letters.into_iter().map(|letter| Place { letter, taken: false }).collect();
+        let places = restored.letters.into_iter().map(|letter| Place::new(letter, None)).collect();
         let contents = Contents { places, account, last_id: restored.last_id, queued: 0 };
         Self { shelf: Arc::new(Shelf { capacity, contents: Mutex::new(contents) }), log, clock }
     }
@@ -144,11 +177,18 @@ impl DeadLetterStore {
     }
 
     pub(crate) fn push(&self, event: OwnedEvent, obituary: Obituary) {
-        self.push_after(event, obituary, Vec::new());
+        self.push_after(event, obituary, Vec::new(), None);
     }
 
-    /// Takes a letter in that has a history of failed attempts.
-    pub(crate) fn push_after(&self, event: OwnedEvent, obituary: Obituary, history: Vec<Attempt>) {
+    /// Takes a letter in that has a history of failed attempts, and perhaps a place in a sequence; says whether its turn
+    /// has come at once.
+    pub(crate) fn push_after(
+        &self,
+        event: OwnedEvent,
+        obituary: Obituary,
+        history: Vec<Attempt>,
+        sequence: Option<(Arc<Parking>, Spot)>,
+    ) -> Option<Released> {
         let Obituary { reason, subscription, handler, pattern, error, attempts } = obituary;
         let failed_at = self.clock.wall_seconds();
         let mut contents = self.shelf.lock();
@@ -156,6 +196,7 @@ impl DeadLetterStore {
         contents.last_id += 1;
         let id = contents.last_id;
         let (retries, history) = (0, history.into());
+        let (parking, spot) = sequence.unzip();
         let letter = DeadLetter {
             id,
             event,
@@ -168,21 +209,33 @@ impl DeadLetterStore {
             retries,
             failed_at,
             history,
+            spot,
         };
         let mut overwritten = None;
         if contents.places.len() >= self.shelf.capacity {
             contents.account.overwritten += 1;
             overwritten = contents.places.pop_front();
         }
-        let letter = Arc::new(letter);
+        if let Some(place) = &overwritten
+            && let Some((parking, spot)) = place.sequence()
+        {
+            parking.overwrite(spot, place.letter.id);
+        }
+        let (letter, mut released) = (Arc::new(letter), None);
         if self.shelf.capacity > 0 {
-            contents.places.push_back(Place { letter: Arc::clone(&letter), taken: false });
+            if let (Some(parking), Some(spot)) = (&parking, spot)
+                && parking.shelve(spot, id, reason == Reason::Parked)
+            {
+                released = Some(Released { parking: Arc::clone(parking), key: spot.key });
+            }
+            contents.places.push_back(Place::new(Arc::clone(&letter), parking));
             self.tell(&mut contents, || Change::Kept(Arc::clone(&letter)));
         }
         // Outside the lock, and quietly: what the old event carries may use the bus when it is dropped, or panic.
         drop(contents);
         drop_quietly(overwritten);
         drop_quietly(letter);
+        released
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -207,9 +260,14 @@ impl DeadLetterStore {
         self.shelf.snapshot().letters
     }
 
-    /// The letters, each with whether somebody is handing it back to its handler.
-    pub(crate) fn places(&self) -> Vec<(Arc<DeadLetter>, bool)> {
-        self.shelf.lock().places.iter().map(|place| (Arc::clone(&place.letter), place.taken)).collect()
+    /// The letters, each with what keeps it from being handed back to its handler now.
+    pub(crate) fn places(&self) -> Vec<(Arc<DeadLetter>, Option<Why>)> {
+        let why = |place: &Place| match place.behind() {
+            _ if place.taken => Some(Why::Busy),
+            Some(first) => Some(Why::Parked { first }),
+            None => None,
+        };
+        self.shelf.lock().places.iter().map(|place| (Arc::clone(&place.letter), why(place))).collect()
     }
 
     pub(crate) fn get(&self, id: u64) -> Option<Arc<DeadLetter>> {
@@ -236,24 +294,26 @@ impl DeadLetterStore {
         counts
     }
 
-    pub(crate) fn remove(&self, id: u64) -> Option<Arc<DeadLetter>> {
+    pub(crate) fn remove(&self, id: u64) -> Option<(Arc<DeadLetter>, Option<Released>)> {
         let mut contents = self.shelf.lock();
         let at = contents.position(id)?;
         let place = contents.places.remove(at)?;
         contents.account.removed += 1;
+        let released = place.leave();
         self.tell(&mut contents, || Change::Gone(vec![id]));
-        Some(place.letter)
+        Some((place.letter, released))
     }
 
-    /// Takes out what the filter asks for; says how many.
-    pub(crate) fn clear(&self, filter: &Filter<'_>) -> usize {
-        let mut gone = Vec::new();
+    /// Takes out what the filter asks for; says how many, and whose turn has come by that.
+    pub(crate) fn clear(&self, filter: &Filter<'_>) -> (usize, Vec<Released>) {
+        let (mut gone, mut released) = (Vec::new(), Vec::new());
         let mut contents = self.shelf.lock();
         let mut left = filter.limit;
         let mut decide = |place: Place| {
             let goes = left > 0 && filter.passes(&place.letter);
             left -= usize::from(goes);
             if goes {
+                released.extend(place.leave());
                 gone.push(place.letter);
                 return None;
             }
@@ -274,7 +334,22 @@ impl DeadLetterStore {
         drop(contents);
         let count = gone.len();
         gone.into_iter().for_each(drop_quietly);
-        count
+        (count, released)
+    }
+
+    /// Has a handler hold up what earlier ones of its name and pattern have left here, except those in `others`, which are
+    /// there still.
+    pub(crate) fn adopt(&self, parking: &Arc<Parking>, name: &str, pattern: &str, others: &HashSet<SubscriptionId>) {
+        let mut contents = self.shelf.lock();
+        for place in &mut contents.places {
+            let letter = &place.letter;
+            let is_left = &*letter.handler == name
+                && letter.pattern.as_deref() == Some(pattern)
+                && letter.subscription.is_none_or(|id| !others.contains(&id));
+            if let (true, Some(spot)) = (is_left, letter.spot) {
+                place.parking = parking.adopt(spot, letter.id).then(|| Arc::clone(parking));
+            }
+        }
     }
 }
 
@@ -298,21 +373,30 @@ impl DeadLetterStore {
         if letter.retries >= max_retries {
             return Err(RetryError::TooManyRetries { id, retries: letter.retries });
         }
-        if std::mem::replace(&mut place.taken, true) {
+        if place.taken {
             return Err(RetryError::Busy { id });
         }
+        if let Some(first) = place.behind() {
+            return Err(RetryError::Parked { id, first });
+        }
+        place.taken = true;
         Ok(Arc::clone(letter))
     }
 
     /// Puts a letter that was taken back in its place: as it was, if it could not be sent, or with what the new failure
-    /// says. Nothing happens if it was removed or overwritten meanwhile: that was counted.
-    pub(crate) fn put_back(&self, letter: Arc<DeadLetter>) {
+    /// says. Nothing happens if it was removed or overwritten meanwhile: that was counted. One that comes back without its
+    /// place in its sequence has left that.
+    pub(crate) fn put_back(&self, letter: Arc<DeadLetter>) -> Option<Released> {
         let mut contents = self.shelf.lock();
-        let mut replaced = None;
+        let (mut replaced, mut released) = (None, None);
         if let Some(at) = contents.position(letter.id)
             && let Some(place) = contents.places.get_mut(at)
         {
             place.taken = false;
+            if letter.spot.is_none() {
+                released = place.leave();
+                place.parking = None;
+            }
             if !Arc::ptr_eq(&place.letter, &letter) {
                 replaced = Some(std::mem::replace(&mut place.letter, Arc::clone(&letter)));
                 self.tell(&mut contents, || Change::Kept(Arc::clone(&letter)));
@@ -321,6 +405,7 @@ impl DeadLetterStore {
         drop(contents);
         drop_quietly(replaced);
         drop_quietly(letter);
+        released
     }
 
     /// Takes out a letter that was handled after all. Nothing happens if it is gone already: that was counted.
@@ -328,6 +413,8 @@ impl DeadLetterStore {
         let mut contents = self.shelf.lock();
         let Some(place) = contents.position(id).and_then(|at| contents.places.remove(at)) else { return };
         contents.account.retried += 1;
+        // Whoever made the call looks what is next.
+        place.leave();
         self.tell(&mut contents, || Change::Gone(vec![id]));
         drop(contents);
         drop_quietly(place);

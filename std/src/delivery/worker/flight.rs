@@ -381,7 +381,7 @@ pub(super) fn again(
     let ended = if !subscription.is_active() {
         engine.conclude_again(Some(queue), again, Err(Failure::Cancelled))
     } else if engine.expiry(&again).is_some_and(|expires| engine.clock.now() >= expires) {
-        Some(engine.expire_again(again))
+        Some(engine.expire_again(Some(queue), again))
     } else {
         let called = engine.with_event(&again, None, |event| {
             let permit = subscription.admit(event)?;

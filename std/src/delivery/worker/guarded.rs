@@ -9,7 +9,7 @@ use crate::delivery::count;
 use crate::delivery::deliver::{RouteEntry, enter};
 use crate::delivery::engine::Engine;
 use crate::delivery::envelope::Envelope;
-use crate::delivery::failure::drop_quietly;
+use crate::delivery::failure::{HandlerError, drop_quietly};
 use crate::delivery::lane::Queue;
 use crate::delivery::watch::{CallLimit, Deferred, Progress, Seat, Work};
 use crate::event::{Call, OwnedEvent};
@@ -103,7 +103,9 @@ fn call_all(engine: &Arc<Engine>, queue: &Arc<Queue>, topics: &mut Topics, seat:
             Turn::Done => {}
             Turn::Away => return Ok(Turn::Away),
             Turn::Expired => {
-                let behind = entries.filter(|entry| entry.handler.is_active()).count();
+                let late = |entry: &&RouteEntry| entry.handler.is_active();
+                let behind = entries.filter(late).inspect(|entry| entry.handler.count_expired()).count();
+                entry.handler.count_expired();
                 let work = seat.holder.value().ok_or(Revoked)?;
                 work.progress().tally.expired = 1 + behind as u64;
                 break;
@@ -121,6 +123,10 @@ fn take_turn(engine: &Arc<Engine>, queue: &Arc<Queue>, seat: &mut Seat, entry: &
     let now = if expires == 0 && timeout.is_none() { 0 } else { clock.now() };
     if expires != 0 && now >= expires {
         return Ok(Turn::Expired);
+    }
+    if subscription.holds(work.envelope().head.key) {
+        work.progress().refuse(subscription, HandlerError::Parked);
+        return Ok(Turn::Done);
     }
     let permit = match subscription.admit(&work.event(None)) {
         Ok(permit) => permit,

@@ -36,7 +36,9 @@ pub(super) fn redeliver(
     }
     let (clock, now) = (&engine.clock, engine.clock.now());
     let ended = match (expires, timeout) {
-        (Some(expires), _) if now >= expires && again.subscription.is_active() => Some(engine.expire_again(again)),
+        (Some(expires), _) if now >= expires && again.subscription.is_active() => {
+            Some(engine.expire_again(Some(queue), again))
+        }
         (expires, Some(timeout)) => {
             // As for a first delivery: not beyond the event's own end, or twice that for a future that blocks.
             let twice = if again.subscription.awaits() { 2 } else { 1 };

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::context::Lineage;
 use crate::delivery::dead_letters::DeadLetter;
 use crate::delivery::envelope::{Head, Kept, Meta};
+use crate::delivery::key;
+use crate::delivery::parking::Spot;
 use crate::delivery::retry::Attempt;
 use crate::event::OwnedEvent;
 use crate::payload::Body;
@@ -21,7 +23,7 @@ const MAX_ID: u64 = 1 << 53;
 const OPENINGS: [&[u8]; 3] = [br#"{"event_type":"#, br#"{"removed":"#, br#"{"last_id":"#];
 
 /// The reasons that a line may name. One that is missing here cannot be read back.
-const REASONS: [Reason; 9] = [
+const REASONS: [Reason; 10] = [
     Reason::HandlerError,
     Reason::HandlerTimeout,
     Reason::AllHandlersFailed,
@@ -31,6 +33,7 @@ const REASONS: [Reason; 9] = [
     Reason::Expired,
     Reason::LoopDetected,
     Reason::Shutdown,
+    Reason::Parked,
 ];
 
 /// What a line says.
@@ -74,6 +77,27 @@ struct Fields {
     /// Whether the bus emitted the event itself.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     own: bool,
+    /// Which letters it must stay in order with, and where it stands among them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sequence: Option<Sequence>,
+}
+
+/// A place in a sequence. The key is the hash of one, as hexadecimal text: readers of JSON may not tell such numbers apart.
+#[derive(Serialize, Deserialize)]
+struct Sequence {
+    key: String,
+    number: u64,
+}
+
+impl Sequence {
+    fn of(spot: Spot) -> Self {
+        Self { key: format!("{:016x}", spot.key), number: spot.number }
+    }
+
+    fn spot(&self) -> Option<Spot> {
+        let key = u64::from_str_radix(&self.key, 16).ok().filter(|key| key::is_named(*key))?;
+        Some(Spot { key, number: self.number })
+    }
 }
 
 /// Reads a line, with its end or without.
@@ -107,6 +131,9 @@ fn letter(line: &[u8], fields: Fields, seq: Option<u64>, cause: Option<u64>) -> 
     };
     let mut head = Head::new(seq.unwrap_or(0));
     head.own = fields.own;
+    let spot = fields.sequence.as_ref().and_then(Sequence::spot);
+    // By its key it finds the worker that new events of the key go to.
+    head.key = spot.map_or(0, |spot| spot.key);
     head.cause = cause.unwrap_or(0);
     head.lineage = record
         .correlation_id
@@ -125,6 +152,7 @@ fn letter(line: &[u8], fields: Fields, seq: Option<u64>, cause: Option<u64>) -> 
         retries: fields.retries,
         failed_at: fields.failed_at,
         history: fields.history.into(),
+        spot,
     })
 }
 
@@ -148,6 +176,7 @@ pub(crate) fn write_letter(out: &mut Vec<u8>, letter: &DeadLetter) {
         failed_at: letter.failed_at,
         history: letter.history.to_vec(),
         own: event.head.own,
+        sequence: letter.spot.map(Sequence::of),
     };
     // The record is a whole line; its end makes room for one more field. Serializing numbers and text into memory
     // cannot fail.
