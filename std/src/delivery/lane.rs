@@ -329,7 +329,11 @@ impl Queue {
 
     /// Counts an event that was taken on and will not be delivered.
     pub(crate) fn count_dropped(&self, envelope: &Envelope) {
-        count::add(&self.outcomes.dropped, envelope.expected.into());
+        self.count_lost(envelope.expected);
+    }
+
+    fn count_lost(&self, expected: u32) {
+        count::add(&self.outcomes.dropped, expected.into());
         count::add(&self.dropped_events, 1);
     }
 
@@ -356,9 +360,9 @@ impl Queue {
 
     /// Counts an event that this lane refused although others had taken it: taken on after all, and dropped.
     #[cold]
-    pub(crate) fn count_refused(&self, envelope: &Envelope, place: Place) {
-        self.routed.add(place, 0, envelope.expected.into());
-        self.count_dropped(envelope);
+    pub(crate) fn count_refused(&self, expected: u32, place: Place) {
+        self.routed.add(place, 0, expected.into());
+        self.count_lost(expected);
     }
 
     /// Says that a delivery of this key has ended.

@@ -96,16 +96,23 @@ impl Engine {
         place: Place,
     ) -> Result<(), Refused> {
         let (mut lanes, pick) = (route.lanes().peekable(), how.pick(envelope.head.seq));
-        let mut rest = Some(envelope.take());
         while let Some((lane, entries)) = lanes.next() {
-            let (Some(queue), Some(mut next)) = (self.queues.pick(lane, pick), rest.take()) else { break };
-            if lanes.peek().is_some() {
-                rest = Some(next.share());
-            }
-            next.expected = narrow(entries.len());
-            next.ticket = how.waiter().map(|waiter| Box::new(waiter.ticket(entries.len())));
-            let pushed =
-                if how.is_system() { queue.push_system(next, place) } else { self.push(queue, next, patience, place) };
+            let Some(queue) = self.queues.pick(lane, pick) else { continue };
+            let (is_last, expected, class) = (lanes.peek().is_none(), narrow(entries.len()), envelope.head.class());
+            let ticket = how.waiter().map(|waiter| Box::new(waiter.ticket(entries.len())));
+            // In its slot, where there is one.
+            let make = || {
+                let next = if is_last { envelope.take() } else { envelope.share() };
+                Envelope { expected, ticket, ..next }
+            };
+            let pushed = if how.is_system() {
+                queue.push_system(make(), place)
+            } else if self.sheds(queue, class) {
+                queue.count_refused(expected, place);
+                Pushed::Dropped
+            } else {
+                queue.push_with(expected, make, patience, place)
+            };
             match pushed {
                 Pushed::Admitted => receipt.admitted += 1,
                 Pushed::Dropped => receipt.dropped += 1,
@@ -115,9 +122,8 @@ impl Engine {
                         && route.inline().is_empty()
                         && *receipt == Receipt { fate: Fate::Routed, ..Receipt::new(self.bus, receipt.seq) };
                     if alone || (untouched && !refusal.closed && queue.puts_off(patience)) {
-                        // The copy for the lanes to come: a payload that comes back has one owner.
-                        drop(rest.take());
                         let why = if refusal.closed { Refused::Closed } else { Refused::full(queue, patience) };
+                        // The copy for the lanes to come goes: a payload that comes back has one owner.
                         *envelope = refusal.envelope;
                         return Err(why);
                     }
@@ -127,32 +133,23 @@ impl Engine {
                         receipt.aside = true;
                         continue;
                     }
-                    queue.count_refused(&refusal.envelope, place);
+                    queue.count_refused(expected, place);
                     drop_quietly(refusal);
                     receipt.refused += 1;
                 }
             }
         }
-        if rest.is_some() {
-            // No lane has taken it: its payload goes here, on the emitter's thread.
-            drop_quietly(rest);
-        }
         Ok(())
     }
 
-    /// Puts an event into a lane, or lets it go if the lane sheds events of its class.
-    fn push(&self, queue: &Queue, envelope: Envelope, patience: Patience, place: Place) -> Pushed {
-        let Some(shedder) = &queue.shedder else { return queue.push(envelope, patience, place) };
-        let verdict = shedder.should_shed(envelope.head.class(), queue.ring.len());
+    /// Whether a lane lets an event of this class go.
+    fn sheds(&self, queue: &Queue, class: Class) -> bool {
+        let Some(shedder) = &queue.shedder else { return false };
+        let verdict = shedder.should_shed(class, queue.ring.len());
         if let Some(turn) = verdict.turn {
             self.shedding_turned(queue, shedder, turn);
         }
-        if !verdict.shed {
-            return queue.push(envelope, patience, place);
-        }
-        queue.count_refused(&envelope, place);
-        drop_quietly(envelope);
-        Pushed::Dropped
+        verdict.shed
     }
 
     /// Everything about lanes that can refuse an event before anybody has seen it.
@@ -249,13 +246,12 @@ impl Engine {
     /// Pushes a copy for the audit log; `false` if the emit is to be taken back and tried again.
     fn push_tap(&self, tap: &Queue, envelope: &mut Envelope, patience: Patience, place: Place) -> bool {
         let patience = tap_patience(tap, patience, context::lane_of(self.bus));
-        let mut copy = envelope.share();
-        copy.expected = 1;
-        if let Pushed::Refused(refusal) = tap.push(copy, patience, place) {
+        let copy = || Envelope { expected: 1, ..envelope.share() };
+        if let Pushed::Refused(refusal) = tap.push_with(1, copy, patience, place) {
             if !refusal.closed && tap.puts_off(patience) {
                 return false;
             }
-            tap.count_refused(&refusal.envelope, place);
+            tap.count_refused(1, place);
         }
         true
     }
