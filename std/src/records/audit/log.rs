@@ -302,25 +302,26 @@ impl Log {
     #[cold]
     fn failed(&mut self, error: io::Error) -> Trouble {
         match self.file.as_mut().map(|file| file.standing()) {
-            None | Some(Standing::InPlace) => {}
+            // The rest of the line that was cut off goes behind what there is of it.
+            None | Some(Standing::InPlace) => self.settle_whole_lines(),
             Some(Standing::Gone) => (self.file, self.out.taken) = (None, 0),
             Some(Standing::Moved) => {
-                self.file = None;
                 self.settle_whole_lines();
+                (self.file, self.out.taken) = (None, 0);
             }
         }
         Trouble { action: "write", error }
     }
 
-    /// Counts the lines that the file has taken whole, and forgets them; how many are left.
-    fn settle_whole_lines(&mut self) -> u64 {
+    /// Counts the lines that the file has taken whole, and forgets them.
+    fn settle_whole_lines(&mut self) {
         let taken = self.out.text.get(..self.out.taken).unwrap_or_default();
         let whole = taken.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
         let lines = taken.iter().filter(|byte| **byte == b'\n').count() as u64;
         self.settle(lines, whole);
         self.out.text.drain(..whole);
-        (self.out.taken, self.out.lines) = (0, self.out.lines - lines);
-        self.out.lines
+        self.out.taken -= whole;
+        self.out.lines -= lines;
     }
 
     /// Counts lines that are in the file.
@@ -362,9 +363,10 @@ impl Log {
 
     /// Gives up what is on its way; how many events lose their lines by that.
     pub(crate) fn give_up(&mut self) -> u64 {
-        let left = self.settle_whole_lines();
+        self.settle_whole_lines();
+        let left = std::mem::take(&mut self.out.lines);
         self.out.text.clear();
-        self.out.lines = 0;
+        self.out.taken = 0;
         // What is left of a line at the file's end is ended before another begins.
         self.file = None;
         if self.out.own { 0 } else { left }
