@@ -64,9 +64,12 @@ impl Compression {
 
     /// Puts the compressed file in the place of the other, once it is on stable storage.
     pub(crate) fn finish(self, storage: &dyn Storage) -> io::Result<()> {
-        let mut sink = self.encoder.finish()?;
-        sink.0.sync()?;
-        storage.rename(&self.begun, &self.compressed)?;
+        let written = self.encoder.finish().and_then(|mut sink| sink.0.sync());
+        if let Err(error) = written.and_then(|()| storage.rename(&self.begun, &self.compressed)) {
+            // If that cannot be removed, the next start does it.
+            let _ = storage.remove(&self.begun);
+            return Err(error);
+        }
         storage.remove(&self.original)
     }
 

@@ -1,5 +1,9 @@
 //! The audit log on storage that fails: full, torn at any byte, unable to sync or to rename, taken away, hanging.
 
+#[cfg(feature = "blake3")]
+mod chained;
+#[cfg(feature = "compress")]
+mod compressed;
 mod disk_full;
 mod power;
 mod restart;
