@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods, clippy::expect_used, reason = "a bench reads the clock and removes its files")]
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use std::{env, fs, process, thread};
 
@@ -19,7 +20,7 @@ const SLOTS: usize = 1 << 16;
 /// Events that the lane is to write in a sample.
 const LINES: usize = 400_000;
 
-const ROUNDS: usize = 15;
+const ROUNDS: usize = 9;
 const TOPIC: &str = "shop.order.placed";
 
 /// A typical payload: its line has 200 to 300 bytes.
@@ -70,7 +71,7 @@ enum Carried {
     Struct,
 }
 
-/// Nanoseconds an emit takes on the emitter's thread.
+/// Nanoseconds of a core that an emit takes on the emitter's thread.
 fn emit(heard: Heard, carried: Carried, audit: Option<&Path>) -> f64 {
     let mut builder = Bus::builder().default_lane(Lane::new("default").capacity(SLOTS));
     if let Some(path) = audit {
@@ -85,14 +86,23 @@ fn emit(heard: Heard, carried: Carried, audit: Option<&Path>) -> f64 {
     };
     subscribed.expect("the table has room");
     let orders: Vec<Value> = (0..BURST).map(order).collect();
-    let start = Instant::now();
+    let start = on_core();
     match carried {
         Carried::Json => orders.into_iter().for_each(|order| assert!(bus.emit(TOPIC, order).is_ok())),
         Carried::Struct => (0..BURST as u64).for_each(|n| assert!(bus.emit(TOPIC, [n; 8]).is_ok())),
     }
-    let elapsed = start.elapsed();
+    let elapsed = on_core() - start;
     assert!(bus.shutdown(Duration::from_secs(20)).drained);
-    elapsed.as_nanos() as f64 / BURST as f64
+    elapsed as f64 / BURST as f64
+}
+
+/// For how many nanoseconds this thread has had a core: what others do with it meanwhile does not count. Where the system
+/// does not say, the time since its first call.
+fn on_core() -> u64 {
+    static SINCE: OnceLock<Instant> = OnceLock::new();
+    let told = fs::read_to_string("/proc/thread-self/schedstat").ok();
+    let told = told.and_then(|text| text.split(' ').next()?.parse().ok());
+    told.unwrap_or_else(|| SINCE.get_or_init(Instant::now).elapsed().as_nanos() as u64)
 }
 
 /// Lines a second, and bytes a line.
@@ -119,7 +129,7 @@ fn median(mut samples: Vec<f64>) -> f64 {
 }
 
 fn main() {
-    println!("\n| emit, median of {ROUNDS} | without, ns | with audit log, ns | x |\n|---|---|---|---|");
+    println!("\n| emit, ns of a core, median of {ROUNDS} | without | with audit log | x |\n|---|---|---|---|");
     for (name, heard, carried) in [
         ("JSON to a lane", Heard::Lane, Carried::Json),
         ("64 bytes to a lane", Heard::Lane, Carried::Struct),

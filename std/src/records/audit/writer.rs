@@ -27,6 +27,14 @@ use crate::records::audit::log::{Log, Trouble};
 /// A batch is written when it has this many bytes, or when nothing more waits.
 const BATCH_BYTES: usize = 64 * 1024;
 
+/// How long lines may gather before the next look, and how many looks in vain there are before the writer sleeps. Until
+/// then no emitter has to wake it, which would cost more than the rest of the emit.
+const GATHER: Duration = Duration::from_micros(200);
+const LOOKS: u32 = 10;
+
+/// More than any other way of resting asks for: then the lane's worker sleeps.
+const SLEEP: u32 = u32::MAX / 2;
+
 /// Writes a bus's audit log.
 #[derive(Debug)]
 pub(crate) struct AuditWriter {
@@ -67,12 +75,22 @@ impl AuditWriter {
             if batch.lines() > 0 {
                 self.flush(&mut batch);
             } else if !self.upkeep() {
-                self.have_woken();
-                idle = rest(&self.queue, idle);
+                idle = self.rest(idle);
             }
         }
         self.flush(&mut batch);
         self.end();
+    }
+
+    /// Waits for a moment, or until woken when there has been nothing to do for long; returns how idle it is now.
+    fn rest(&mut self, idle: u32) -> u32 {
+        if idle < LOOKS {
+            self.engine.clock.wait(None).park(GATHER);
+            return idle + 1;
+        }
+        self.have_woken();
+        rest(&self.queue, SLEEP);
+        0
     }
 
     fn add(&self, batch: &mut Batch, topics: &mut Vec<Option<Arc<TopicState>>>, envelope: Envelope) {
