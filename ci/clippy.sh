@@ -6,6 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 cargo clippy --package nervebus-core --package nervebus --package nervebus-cli --lib --bins -- -D warnings
 cargo clippy --package nervebus --features affinity --lib -- -D warnings
+cargo clippy --package nervebus --all-features --lib -- -D warnings
 cargo clippy --package nervebus --no-default-features --lib -- -D warnings
 cargo clippy --package nervebus-core --no-default-features -- -D warnings
 cargo clippy --package nervebus-core --no-default-features --features alloc -- -D warnings

@@ -14,3 +14,4 @@ echo "\$ $test_command"
 $test_command
 
 cargo test --package nervebus --features affinity --test worker
+cargo test --package nervebus --all-features --lib

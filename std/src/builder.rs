@@ -29,11 +29,14 @@ use crate::platform::manual_clock::ManualClock;
 use crate::platform::pool::Crew;
 use crate::platform::random::Dice;
 use crate::platform::runtime::Runtime;
-use crate::platform::storage::{AppendFile, Disk, Storage};
+use crate::platform::storage::{Disk, Storage};
 use crate::platform::{random, threads};
 use crate::range::nanos;
-use crate::records::audit::{AuditAccount, AuditLog};
-use crate::records::audit_writer::AuditWriter;
+use crate::records::audit::AuditLog;
+use crate::records::audit::account::AuditAccount;
+use crate::records::audit::line::Screen;
+use crate::records::audit::log::Log;
+use crate::records::audit::writer::AuditWriter;
 use crate::records::dead_letter_log::DeadLetterLog;
 use crate::records::dead_letter_log::writer::LetterWriter;
 use crate::worker_pool::WorkerPool;
@@ -237,19 +240,16 @@ impl Builder {
     /// ```
     pub fn build(self) -> Result<Bus, BuildError> {
         self.check()?;
-        let file = match &self.audit {
-            Some(log) => Some(open(&*self.storage, log)?),
-            None => None,
-        };
+        let account = Arc::new(AuditAccount::default());
+        let log = self.audit.as_ref().map(|log| self.open(log, &account)).transpose()?;
         let (letters, letter_writer) = self.letters()?;
         let engine = Arc::new(self.engine(letters)?);
-        let account = Arc::new(AuditAccount::default());
         let audit = self.audit.as_ref().map(|log| Audit { path: log.path.clone(), account: Arc::clone(&account) });
         // From here on dropping the bus stops what was started.
         let bus = Bus::new(Arc::clone(&engine), audit, self.timing);
-        let writer = engine.tap.as_ref().zip(file).zip(bus.audit_path()).map(|((queue, (file, torn)), path)| {
-            let (engine, queue, path) = (Arc::clone(&engine), Arc::clone(queue), path.to_owned());
-            AuditWriter { engine, queue, account, path, file, torn }
+        let writer = engine.tap.as_ref().zip(log).map(|(queue, log)| {
+            let (engine, queue) = (Arc::clone(&engine), Arc::clone(queue));
+            AuditWriter { engine, queue, account, log, screen: Screen, woken_at: None, failing_since: 0 }
         });
         let started = start_letter_writer(letter_writer).and_then(|()| self.start_threads(&engine, writer));
         if let Err(error) = started {
@@ -260,6 +260,12 @@ impl Builder {
             return Err(error);
         }
         Ok(bus)
+    }
+
+    fn open(&self, log: &AuditLog, account: &Arc<AuditAccount>) -> Result<Log, BuildError> {
+        let (plan, clock) = (log.plan.clone(), self.clock.clone());
+        Log::open(&self.storage, &log.path, plan, clock, Arc::clone(account), random::bits())
+            .map_err(|error| BuildError::Audit { path: log.path.clone(), error })
     }
 
     /// The store of dead letters, with those of earlier runs, and who writes down what becomes of them.
@@ -348,10 +354,6 @@ impl Builder {
         self.start_self_check(engine);
         Ok(())
     }
-}
-
-fn open(storage: &dyn Storage, log: &AuditLog) -> Result<(Box<dyn AppendFile>, bool), BuildError> {
-    storage.open_append(&log.path).map_err(|error| BuildError::Audit { path: log.path.clone(), error })
 }
 
 fn queue(id: LaneId, lane: &Lane, worker: usize, clock: &Clock, crew: Option<&Crew>) -> Result<Arc<Queue>, BuildError> {

@@ -25,7 +25,7 @@ use crate::observe::stats::{self, Stats};
 use crate::payload::Payload;
 use crate::publisher::Publisher;
 use crate::receipt::Receipt;
-use crate::records::audit::AuditAccount;
+use crate::records::audit::account::{AuditAccount, AuditError};
 use crate::records::line::Record;
 use crate::request::Request;
 use crate::stream::{DEFAULT_CAPACITY, EventStream};
@@ -434,6 +434,17 @@ impl Bus {
     /// The audit log's file, if there is one.
     pub fn audit_path(&self) -> Option<&Path> {
         self.owner.audit.as_ref().map(|audit| &*audit.path)
+    }
+
+    /// Removes all that the audit log holds, rotated files included, once what was emitted so far is written; what comes
+    /// later stays. It is done by the log's writer. A chain begins anew.
+    ///
+    /// # Errors
+    ///
+    /// [`AuditError`].
+    pub fn clear_audit_log(&self) -> Result<(), AuditError> {
+        let audit = self.owner.audit.as_ref().ok_or(AuditError::NoLog)?;
+        audit.account.clear(self.engine())
     }
 
     /// Shuts the bus down: refuses new events, delivers what waits until the deadline, writes the audit log out, and

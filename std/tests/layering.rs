@@ -47,7 +47,7 @@ const SPINES: &[&[&str]] = &[
         "delivery/failing",
         "delivery/ledger",
     ],
-    &["records/line", "records/audit", "records/audit_writer"],
+    &["records/line", "records/audit"],
 ];
 /// Plain values beside the bands. Every band may import them; they import only each other.
 const VALUES: &[&str] = &["error", "event", "event_id", "payload", "range", "receipt"];

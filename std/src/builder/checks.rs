@@ -59,7 +59,7 @@ impl Builder {
             }
             names.push(&lane.name);
         }
-        self.audit.as_ref().map_or(Ok(()), |log| check_lane(&log.lane))
+        self.audit.as_ref().map_or(Ok(()), |log| check_lane(&log.lane).and_then(|()| log.check()))
     }
 }
 

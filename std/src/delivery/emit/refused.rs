@@ -15,6 +15,7 @@ pub(crate) enum Refused {
     Full(String),
     /// Full, and tried again later.
     NotYet,
+    AuditFailing,
     TooDeep(u32),
     LoopDetected(u32),
     RateLimited(Box<Limited>, Duration),
@@ -34,7 +35,11 @@ impl Refused {
     /// What a full lane says to this patience.
     #[cold]
     pub(super) fn full(queue: &Queue, patience: Patience) -> Self {
-        if queue.puts_off(patience) { Self::NotYet } else { Self::Full(queue.name.to_string()) }
+        match queue.puts_off(patience) {
+            true => Self::NotYet,
+            false if queue.is_failing_log() => Self::AuditFailing,
+            false => Self::Full(queue.name.to_string()),
+        }
     }
 
     /// How an emit that ends with this leaves the gate.
@@ -51,6 +56,7 @@ impl Refused {
             Self::Full(lane) => EmitError::Full { lane, payload },
             // An empty name, which no lane has, tells it apart; nobody but `EmitAsync` sees it.
             Self::NotYet => EmitError::Full { lane: String::new(), payload },
+            Self::AuditFailing => EmitError::AuditFailing { payload },
             Self::TooDeep(limit) => EmitError::TooDeep { limit, payload },
             Self::LoopDetected(limit) => EmitError::LoopDetected { limit, payload },
             Self::RateLimited(limited, retry_after) => EmitError::RateLimited { limited, retry_after, payload },
