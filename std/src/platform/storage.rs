@@ -35,6 +35,11 @@ pub(crate) trait Storage: fmt::Debug + Send + Sync {
     fn finish_replacing(&self, _path: &Path) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
+
+    /// The names of what is in a folder, in no particular order.
+    fn list(&self, _folder: &Path) -> io::Result<Vec<OsString>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// Appends until all is taken or the file refuses; says how many bytes it took.
@@ -109,6 +114,10 @@ impl Storage for Disk {
             let _ = folder.sync_all();
         }
         Ok(())
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<OsString>> {
+        std::fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.file_name())).collect()
     }
 }
 

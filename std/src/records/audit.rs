@@ -1,5 +1,10 @@
 //! The audit log: what a user says about it, and its account.
 
+#[allow(dead_code, reason = "the verifier and the writer use it next")]
+pub(crate) mod chain;
+#[allow(dead_code, reason = "the reader and the writer use it next")]
+pub(crate) mod segments;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Mutex, PoisonError};

@@ -1,0 +1,123 @@
+//! The chain of hashes that ties each line of a log to the line before it.
+//!
+//! A chained line ends in `,"hash":"…"}`: 64 lowercase hex digits of BLAKE3 over the 64 digits of the line before it
+//! and this line up to, and not including, that `,"hash":"`. Before the first line stand 64 zeros. The chain goes on
+//! across rotations and restarts, so that whoever edits, removes, inserts or moves a line breaks it there.
+
+/// The digits of a hash as they stand in a line.
+pub(crate) type Digits = [u8; 64];
+
+/// What stands before the first line of a log.
+pub(crate) const BEGINNING: Digits = [b'0'; 64];
+
+/// What stands between a line and its hash.
+pub(crate) const KEY: &[u8] = br#","hash":""#;
+
+/// What stands behind the hash.
+pub(crate) const END: &[u8] = br#""}"#;
+
+/// Splits a chained line into what is hashed and the digits it ends with; `None` if it does not end with a hash. A
+/// line end behind it does not matter.
+pub(crate) fn split(line: &[u8]) -> Option<(&[u8], &Digits)> {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let (rest, digits) = line.strip_suffix(END)?.split_last_chunk()?;
+    let is_hex = digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+    if is_hex { Some((rest.strip_suffix(KEY)?, digits)) } else { None }
+}
+
+/// The end of a chain, to which the next line is tied.
+#[cfg(feature = "blake3")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Chain {
+    last: Digits,
+}
+
+#[cfg(feature = "blake3")]
+impl Chain {
+    /// A chain that goes on behind a line with these digits: [`BEGINNING`] for the first line of a log.
+    pub(crate) fn after(last: Digits) -> Self {
+        Self { last }
+    }
+
+    /// The digits of the last line.
+    pub(crate) fn last(&self) -> &Digits {
+        &self.last
+    }
+
+    /// Ties a line to the chain and gives the digits that it ends with. The line is given up to, and not including, its
+    /// [`KEY`].
+    pub(crate) fn next(&mut self, line_without_hash: &[u8]) -> Digits {
+        self.last = self.digits_of(line_without_hash);
+        self.last
+    }
+
+    /// The digits that a line has to end with if it comes next. The chain stays where it is.
+    pub(crate) fn digits_of(&self, line_without_hash: &[u8]) -> Digits {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.last).update(line_without_hash);
+        hex(hasher.finalize().as_bytes())
+    }
+}
+
+/// The BLAKE3 of some bytes, as digits.
+#[cfg(feature = "blake3")]
+pub(crate) fn digits(bytes: &[u8]) -> Digits {
+    hex(blake3::hash(bytes).as_bytes())
+}
+
+#[cfg(feature = "blake3")]
+fn hex(bytes: &[u8; 32]) -> Digits {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut digits = BEGINNING;
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+    }
+    digits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_is_found_only_where_it_is_the_last_key_of_the_line() {
+        let digits = "0123456789abcdef".repeat(4);
+        let line = format!(r#"{{"seq":1,"hash":"{digits}"}}"#);
+        for end in ["", "\n", "\r\n"] {
+            let line = format!("{line}{end}");
+            let (rest, found) = split(line.as_bytes()).unwrap();
+            assert_eq!((rest, &found[..]), (&br#"{"seq":1"#[..], digits.as_bytes()));
+        }
+        for line in [
+            format!(r#"{{"seq":1,"hash":"{}"}}"#, digits.to_uppercase()),
+            format!(r#"{{"seq":1,"hash":"{}"}}"#, &digits[1..]),
+            format!(r#"{{"seq":1,"hash":"0{digits}"}}"#),
+            format!(r#"{{"seq":1,"hash":"{digits}","more":1}}"#),
+            format!(r#"{{"seq":1,"hash": "{digits}"}}"#),
+            String::new(),
+        ] {
+            assert_eq!(split(line.as_bytes()), None, "{line}");
+        }
+    }
+
+    #[cfg(feature = "blake3")]
+    #[test]
+    fn each_line_is_tied_to_the_one_before_it() {
+        let mut chain = Chain::after(BEGINNING);
+        let first = chain.next(b"one");
+        assert_eq!(first, digits(format!("{}one", "0".repeat(64)).as_bytes()));
+        let again = chain.clone();
+        let second = chain.next(b"two");
+        assert_eq!(second, digits([&first[..], b"two"].concat().as_slice()));
+        assert_eq!((again.digits_of(b"two"), chain.last()), (second, &second));
+        assert_ne!(Chain::after(BEGINNING).next(b"two"), second);
+    }
+
+    #[cfg(feature = "blake3")]
+    #[test]
+    fn the_digits_are_those_of_the_published_hash() {
+        // The first of the test vectors of BLAKE3: no bytes at all.
+        assert_eq!(&digits(b""), b"af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262");
+    }
+}
