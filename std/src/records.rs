@@ -1,4 +1,4 @@
-//! Records of what happened: the audit log and the lines it is made of.
+//! Records of what happened: the audit log, the lines it is made of, and who reads it.
 
 pub(crate) mod audit;
 #[cfg(test)]
@@ -6,3 +6,4 @@ mod audit_faults;
 pub(crate) mod audit_writer;
 pub(crate) mod dead_letter_log;
 pub(crate) mod line;
+pub(crate) mod reader;
