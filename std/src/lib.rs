@@ -102,6 +102,10 @@ pub use crate::records::reader::entries::{AuditEntries, AuditEntry};
 pub use crate::records::reader::follow::AuditFollow;
 pub use crate::records::reader::tally::{ReadTally, SkipReason, SkippedLine};
 pub use crate::records::reader::{AuditReader, ReadError};
+#[cfg(feature = "blake3")]
+pub use crate::records::verify::finding::{Fault, Finding};
+#[cfg(feature = "blake3")]
+pub use crate::records::verify::{AuditVerifier, Beginning, InvalidHash, Verification};
 pub use crate::registry::{BusRegistry, RegistryError};
 pub use crate::request::Request;
 pub use crate::stream::EventStream;

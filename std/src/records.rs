@@ -7,3 +7,5 @@ pub(crate) mod audit_writer;
 pub(crate) mod dead_letter_log;
 pub(crate) mod line;
 pub(crate) mod reader;
+#[cfg(feature = "blake3")]
+pub(crate) mod verify;
