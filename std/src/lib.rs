@@ -97,6 +97,7 @@ pub use crate::publisher::Publisher;
 pub use crate::receipt::Receipt;
 pub use crate::records::audit::{AuditLog, AuditStats};
 pub use crate::records::dead_letter_log::DeadLetterLog;
+pub use crate::records::dead_letter_log::file::{DeadLetterFile, StoredLetter};
 pub use crate::records::line::{LineError, Record};
 pub use crate::records::reader::entries::{AuditEntries, AuditEntry};
 pub use crate::records::reader::follow::AuditFollow;
