@@ -44,11 +44,9 @@ fn it_follows_across_a_rotation_until_nobody_listens() {
     assert_eq!([next(), next()], [5, 6]);
     drop(output);
     // It notices with the next line that it cannot bring out.
-    let mut code = None;
-    while code.is_none() {
+    while child.try_wait().unwrap().is_none() {
         append(&line(7));
         std::thread::yield_now();
-        code = child.try_wait().unwrap();
     }
-    assert_eq!(code.unwrap().code(), Some(0));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }

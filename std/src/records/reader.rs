@@ -29,7 +29,7 @@ const LONGEST_LINE: usize = 16 << 20;
 /// was made last. A new reader gives out everything. It can be asked several times.
 ///
 /// **Nothing is trusted.** A line that is no event (bytes that are not UTF-8, other JSON, a piece of a line) is skipped,
-/// counted and named with its place ([`ReadTally`]); so is one that is longer than [`longest_line`](Self::longest_line),
+/// counted and named with its place ([`ReadTally`](crate::ReadTally)); so is one that is longer than [`longest_line`](Self::longest_line),
 /// which is passed over without being held. Lines whose first key shows that they cannot match are not read further, so
 /// nothing is said of them. A line feed that was turned into another byte does not cost the two events beside it. Nothing
 /// is proven either: whether somebody changed the log, its chain of hashes can tell.

@@ -148,7 +148,10 @@ mod tests {
         }
     }
 
-    fn lines(text: &[u8], step: usize, longest: usize) -> Vec<(u64, u64, u64, bool, Option<Vec<u8>>)> {
+    /// Offset, number, length, whether it is ended, and what was kept.
+    type Line = (u64, u64, u64, bool, Option<Vec<u8>>);
+
+    fn lines(text: &[u8], step: usize, longest: usize) -> Vec<Line> {
         let (mut reader, mut all) = (Forward::new(Drops(text, step), 0, 1, longest), Vec::new());
         while let Some(span) = reader.next().unwrap().or_else(|| reader.rest()) {
             let kept = span.kept.is_some().then(|| reader.bytes(&span).to_vec());
