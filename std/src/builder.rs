@@ -28,11 +28,14 @@ use crate::platform::clock::Clock;
 use crate::platform::manual_clock::ManualClock;
 use crate::platform::random::Dice;
 use crate::platform::runtime::Runtime;
-use crate::platform::storage::{AppendFile, Disk, Storage};
+use crate::platform::storage::{Disk, Storage};
 use crate::platform::{affinity, random, threads};
 use crate::range::{TIMEOUTS, nanos};
-use crate::records::audit::{AuditAccount, AuditLog};
-use crate::records::audit_writer::AuditWriter;
+use crate::records::audit::AuditLog;
+use crate::records::audit::account::AuditAccount;
+use crate::records::audit::line::Screen;
+use crate::records::audit::log::Log;
+use crate::records::audit::writer::AuditWriter;
 use crate::records::dead_letter_log::DeadLetterLog;
 use crate::records::dead_letter_log::writer::LetterWriter;
 
@@ -250,19 +253,16 @@ impl Builder {
     /// ```
     pub fn build(self) -> Result<Bus, BuildError> {
         self.check()?;
-        let file = match &self.audit {
-            Some(log) => Some(open(&*self.storage, log)?),
-            None => None,
-        };
+        let account = Arc::new(AuditAccount::default());
+        let log = self.audit.as_ref().map(|log| self.open(log, &account)).transpose()?;
         let (letters, letter_writer) = self.letters()?;
         let engine = Arc::new(self.engine(letters)?);
-        let account = Arc::new(AuditAccount::default());
         let audit = self.audit.as_ref().map(|log| Audit { path: log.path.clone(), account: Arc::clone(&account) });
         // From here on dropping the bus stops what was started.
         let bus = Bus::new(Arc::clone(&engine), audit, self.timing);
-        let writer = engine.tap.as_ref().zip(file).zip(bus.audit_path()).map(|((queue, (file, torn)), path)| {
-            let (engine, queue, path) = (Arc::clone(&engine), Arc::clone(queue), path.to_owned());
-            AuditWriter { engine, queue, account, path, file, torn }
+        let writer = engine.tap.as_ref().zip(log).map(|(queue, log)| {
+            let (engine, queue) = (Arc::clone(&engine), Arc::clone(queue));
+            AuditWriter { engine, queue, account, log, screen: Screen, woken_at: None, failing_since: 0 }
         });
         let started = start_letter_writer(letter_writer).and_then(|()| self.start_threads(&engine, writer));
         if let Err(error) = started {
@@ -273,6 +273,12 @@ impl Builder {
             return Err(error);
         }
         Ok(bus)
+    }
+
+    fn open(&self, log: &AuditLog, account: &Arc<AuditAccount>) -> Result<Log, BuildError> {
+        let (plan, clock) = (log.plan.clone(), self.clock.clone());
+        Log::open(&self.storage, &log.path, plan, clock, Arc::clone(account), random::bits())
+            .map_err(|error| BuildError::Audit { path: log.path.clone(), error })
     }
 
     /// The store of dead letters, with those of earlier runs, and who writes down what becomes of them.
@@ -378,7 +384,7 @@ impl Builder {
             }
             names.push(&lane.name);
         }
-        self.audit.as_ref().map_or(Ok(()), |log| check_lane(&log.lane))
+        self.audit.as_ref().map_or(Ok(()), |log| check_lane(&log.lane).and_then(|()| log.check()))
     }
 }
 
@@ -431,10 +437,6 @@ fn wait_in_range(field: impl Into<String>, value: Duration) -> Result<(), BuildE
         return Ok(());
     }
     Err(BuildError::WaitOutOfRange { field: field.into(), value, max: MAX_WAIT })
-}
-
-fn open(storage: &dyn Storage, log: &AuditLog) -> Result<(Box<dyn AppendFile>, bool), BuildError> {
-    storage.open_append(&log.path).map_err(|error| BuildError::Audit { path: log.path.clone(), error })
 }
 
 fn queue(id: LaneId, lane: &Lane, worker: usize, clock: &Clock) -> Result<Arc<Queue>, BuildError> {

@@ -25,7 +25,7 @@ use crate::observe::stats::{self, Stats};
 use crate::payload::Payload;
 use crate::publisher::Publisher;
 use crate::receipt::Receipt;
-use crate::records::audit::AuditAccount;
+use crate::records::audit::account::{AuditAccount, AuditError};
 use crate::records::line::Record;
 use crate::records::reader::{AuditReader, ReadError};
 use crate::request::Request;
@@ -445,6 +445,17 @@ impl Bus {
     /// As [`AuditReader::open`].
     pub fn audit_reader(&self) -> Result<Option<AuditReader>, ReadError> {
         self.audit_path().map(AuditReader::open).transpose()
+    }
+
+    /// Removes all that the audit log holds, rotated files included, once what was emitted so far is written; what comes
+    /// later stays. It is done by the log's writer. A chain begins anew.
+    ///
+    /// # Errors
+    ///
+    /// [`AuditError`].
+    pub fn clear_audit_log(&self) -> Result<(), AuditError> {
+        let audit = self.owner.audit.as_ref().ok_or(AuditError::NoLog)?;
+        audit.account.clear(self.engine())
     }
 
     /// Shuts the bus down: refuses new events, delivers what waits until the deadline, writes the audit log out, and

@@ -357,6 +357,11 @@ pub enum EmitError<P> {
         /// What was to be emitted.
         payload: P,
     },
+    /// The audit log cannot be written, its lane is full, and its policy is to [block](crate::Overflow::Block).
+    AuditFailing {
+        /// What was to be emitted.
+        payload: P,
+    },
     /// The topic is new, and the bus has as many topics as it may have.
     TooManyTopics {
         /// How many that is.
@@ -423,6 +428,7 @@ impl<P> EmitError<P> {
         match self {
             Self::InvalidTopic { payload, .. }
             | Self::Full { payload, .. }
+            | Self::AuditFailing { payload }
             | Self::TooManyTopics { payload, .. }
             | Self::TooDeep { payload, .. }
             | Self::LoopDetected { payload, .. }
@@ -436,7 +442,7 @@ impl<P> EmitError<P> {
 
     /// Whether a lane had no room: trying again later may help.
     pub fn is_full(&self) -> bool {
-        matches!(self, Self::Full { .. })
+        matches!(self, Self::Full { .. } | Self::AuditFailing { .. })
     }
 
     /// Whether it came too late.
@@ -463,6 +469,7 @@ impl<P> fmt::Display for EmitError<P> {
         match self {
             Self::InvalidTopic { rule, .. } => f.write_str(rule),
             Self::Full { lane, .. } => write!(f, "lane {lane:?} is full"),
+            Self::AuditFailing { .. } => f.write_str("the audit log cannot be written, and has no more room"),
             Self::TooManyTopics { limit, .. } => write!(f, "the bus has its limit of {limit} topics"),
             Self::TooDeep { limit, .. } => write!(f, "inline handlers emit more than {limit} levels deep"),
             Self::LoopDetected { limit, .. } => {

@@ -1,9 +1,6 @@
 //! Records of what happened: the audit log, the lines it is made of, and who reads it.
 
 pub(crate) mod audit;
-#[cfg(test)]
-mod audit_faults;
-pub(crate) mod audit_writer;
 pub(crate) mod dead_letter_log;
 pub(crate) mod line;
 pub(crate) mod reader;

@@ -221,14 +221,18 @@ fn a_last_line_that_was_cut_off_is_ended_and_nothing_is_glued_to_it() {
     drained(&bus);
     let text = fs::read_to_string(folder.log()).unwrap();
     let added = text.strip_prefix(torn).unwrap().strip_prefix('\n').unwrap();
+    let (recovered, added) = added.split_once('\n').unwrap();
+    assert_eq!(Record::from_jsonl(recovered.as_bytes()).unwrap().event_type, "system.audit_recovered");
+    assert_eq!((&payload(recovered)["offset"], &payload(recovered)["bytes"]), (&json!(23), &json!(20)));
     assert_eq!(added.lines().map(payload).collect::<Vec<_>>(), [1, 2]);
-    assert_eq!(bus.stats().audit.unwrap().lines, 2);
+    let stats = bus.stats().audit.unwrap();
+    assert_eq!((stats.lines, stats.torn), (2, 1));
 }
 
 #[test]
 fn a_bus_that_emits_nothing_leaves_its_file_as_it_was() {
     let folder = Folder::of("untouched");
-    for text in ["", "whole\n", "torn"] {
+    for text in ["", "whole\n"] {
         fs::write(folder.log(), text).unwrap();
         drained(&folder.bus());
         assert_eq!(fs::read_to_string(folder.log()).unwrap(), text);
@@ -316,9 +320,10 @@ fn a_full_disk_is_counted_and_told_once_and_the_bus_goes_on() {
         until_failed(&bus, n);
     }
     let complaint = complaints.recv_timeout(GUARD).unwrap();
-    assert_eq!((&complaint["path"], &complaint["lines_lost"]), (&json!("/dev/full"), &json!(1)));
+    assert_eq!((&complaint["path"], &complaint["lines_lost"]), (&json!("/dev/full"), &json!(0)));
     assert!(complaint["error"].as_str().is_some_and(|text| !text.is_empty()));
-    let end = bus.shutdown(GUARD);
+    assert!(bus.stats().audit.unwrap().failing);
+    let end = bus.shutdown(Duration::from_millis(200));
     assert!(end.ledger.balanced(), "{}", end.ledger);
     assert!(seen.try_iter().eq(1..=5), "the bus goes on");
     assert_eq!(complaints.try_iter().count(), 0, "once is enough");
@@ -327,7 +332,8 @@ fn a_full_disk_is_counted_and_told_once_and_the_bus_goes_on() {
     assert_eq!(stats.dropped, 6, "five events and the complaint itself");
     assert_eq!(stats.last_error.as_deref(), complaint["error"].as_str());
     let account = end.ledger.lanes.last().unwrap();
-    assert_eq!((account.name.as_str(), account.deliveries.failed, account.deliveries.pending), ("audit", 6, 0));
+    let lost = account.deliveries.failed + account.deliveries.dropped;
+    assert_eq!((account.name.as_str(), lost, account.deliveries.pending), ("audit", 6, 0));
 }
 
 #[cfg(unix)]
@@ -364,8 +370,12 @@ fn a_log_that_recovers_and_fails_again_is_told_of_again() {
     assert!(end.ledger.balanced(), "{}", end.ledger);
     assert_eq!(complaints.try_iter().count(), 0, "one complaint for each episode");
     let stats = bus.stats().audit.unwrap();
-    assert!(stats.errors >= 2 && stats.dropped >= 2);
-    assert_eq!(stats.lines + stats.dropped, 3 * 2 + 2, "every event is written or lost");
+    assert!(stats.errors >= 2 && stats.lines >= 3 * 2 + 2, "what waited was written: {stats:?}");
+    assert_eq!(
+        stats.lines + stats.dropped,
+        bus.ledger().emitted + bus.ledger().system,
+        "every event is written or lost"
+    );
 }
 
 #[test]

@@ -46,7 +46,7 @@ const SPINES: &[&[&str]] = &[
         "delivery/failing",
         "delivery/ledger",
     ],
-    &["records/line", "records/audit", "records/audit_writer", "records/reader"],
+    &["records/line", "records/audit", "records/reader"],
 ];
 /// Plain values beside the bands. Every band may import them; they import only each other.
 const VALUES: &[&str] = &["error", "event", "event_id", "payload", "range", "receipt"];

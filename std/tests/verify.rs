@@ -349,3 +349,90 @@ fn a_finding_is_one_line_of_text() {
     );
     assert!(text.ends_with(&wanted), "{text}");
 }
+
+/// What a bus writes, over runs, rotations and a torn line.
+mod written {
+    use std::time::Duration;
+
+    use nervebus::{AuditLog, Bus, json};
+
+    use super::*;
+
+    fn run(folder: &Folder, log: AuditLog, events: u64) {
+        let bus = Bus::builder().audit(log).build().unwrap();
+        for n in 0..events {
+            bus.emit("order.placed", json!({"n": n, "text": "a text of some length \"with quotes\" and é"})).unwrap();
+        }
+        assert!(bus.shutdown(Duration::from_secs(60)).drained);
+        assert!(fs::metadata(folder.log()).is_ok());
+    }
+
+    fn fits(folder: &Folder) -> Verification {
+        let found = verify(folder);
+        assert!(found.is_intact(), "{:#?}", found.findings);
+        found
+    }
+
+    #[test]
+    fn a_bus_writes_what_fits_over_restarts_and_rotations() {
+        let folder = Folder::new();
+        let log = || AuditLog::at(folder.log()).chain().rotate(16 << 10, 100);
+        run(&folder, log(), 300);
+        run(&folder, log(), 300);
+        let found = fits(&folder);
+        assert!(found.files > 5 && found.seals + 1 >= found.files && found.unsealed == 0, "{found:#?}");
+        assert_eq!((found.beginning, found.lines), (Beginning::Whole, found.verified));
+        let newest = AuditReader::open(folder.log()).unwrap().topic("order.*").unwrap().newest_first().unwrap();
+        let numbers = logs::numbers(newest);
+        let expected: Vec<u64> = (0..300).rev().chain((0..300).rev()).collect();
+        assert_eq!(numbers, expected);
+
+        let active = fs::read_to_string(folder.log()).unwrap();
+        fs::write(folder.log(), active.replacen("\"n\":2", "\"n\":3", 1)).unwrap();
+        assert_eq!(verify(&folder).found, 1);
+    }
+
+    #[test]
+    fn the_beginning_may_be_rotated_away() {
+        let folder = Folder::new();
+        run(&folder, AuditLog::at(folder.log()).chain().rotate(8 << 10, 2), 400);
+        let found = fits(&folder);
+        assert_eq!((found.files, found.beginning), (3, Beginning::Unknown));
+    }
+
+    #[test]
+    fn a_line_that_was_cut_off_anywhere_is_explained_by_the_next_run() {
+        let folder = Folder::new();
+        let log = || AuditLog::at(folder.log()).chain();
+        run(&folder, log(), 5);
+        let text = fs::read(folder.log()).unwrap();
+        let last = text[..text.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
+        for cut in (last..text.len()).step_by(3).chain([last + 1, text.len() - 2, text.len() - 1]) {
+            fs::write(folder.log(), &text[..cut]).unwrap();
+            run(&folder, log(), 3);
+            let found = fits(&folder);
+            assert_eq!(found.recovered, u64::from(cut > last), "cut off after {} bytes", cut - last);
+        }
+    }
+
+    #[test]
+    fn a_chain_that_is_switched_on_later_begins_there() {
+        let folder = Folder::new();
+        run(&folder, AuditLog::at(folder.log()), 5);
+        run(&folder, AuditLog::at(folder.log()).chain(), 5);
+        let found = fits(&folder);
+        assert!(found.before_chain >= 5 && found.verified >= 5, "{found:#?}");
+    }
+
+    #[cfg(feature = "compress")]
+    #[test]
+    fn compressed_files_fit_and_are_read_in_either_order() {
+        let folder = Folder::new();
+        run(&folder, AuditLog::at(folder.log()).chain().rotate(16 << 10, 100).compress(), 2_000);
+        let found = fits(&folder);
+        assert!(found.files > 10 && found.beginning == Beginning::Whole, "{found:#?}");
+        let reader = AuditReader::open(folder.log()).unwrap().topic("order.*").unwrap();
+        assert_eq!(logs::numbers(reader.oldest_first().unwrap()), (0..2_000).collect::<Vec<_>>());
+        assert_eq!(logs::numbers(reader.newest_first().unwrap()), (0..2_000).rev().collect::<Vec<_>>());
+    }
+}

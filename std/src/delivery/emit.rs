@@ -19,7 +19,7 @@ use crate::context::{self, Lineage};
 use crate::delivery::class::Class;
 use crate::delivery::count;
 use crate::delivery::deliver::{Delivered, Trouble, deliver};
-use crate::delivery::directory::{TooManyTopics, TopicRoute, TopicState};
+use crate::delivery::directory::{TopicRoute, TopicState};
 use crate::delivery::engine::{Engine, Exit, InlineAccount as Inline};
 use crate::delivery::envelope::{Envelope, Head, Kept, Meta};
 use crate::delivery::failure::drop_quietly;
@@ -106,6 +106,7 @@ pub(crate) enum Refused {
     Full(String),
     /// Full, and tried again later.
     NotYet,
+    AuditFailing,
     TooDeep(u32),
     LoopDetected(u32),
     RateLimited(Box<Limited>, Duration),
@@ -115,17 +116,15 @@ pub(crate) enum Refused {
     Closed,
 }
 
-impl From<TooManyTopics> for Refused {
-    fn from(error: TooManyTopics) -> Self {
-        Self::TooManyTopics(error.limit)
-    }
-}
-
 impl Refused {
     /// What a full lane says to this patience.
     #[cold]
     pub(super) fn full(queue: &Queue, patience: Patience) -> Self {
-        if queue.puts_off(patience) { Self::NotYet } else { Self::Full(queue.name.to_string()) }
+        match queue.puts_off(patience) {
+            true => Self::NotYet,
+            false if queue.is_failing_log() => Self::AuditFailing,
+            false => Self::Full(queue.name.to_string()),
+        }
     }
 
     /// How an emit that ends with this leaves the gate.
@@ -142,6 +141,7 @@ impl Refused {
             Self::Full(lane) => EmitError::Full { lane, payload },
             // An empty name, which no lane has, tells it apart; nobody but `EmitAsync` sees it.
             Self::NotYet => EmitError::Full { lane: String::new(), payload },
+            Self::AuditFailing => EmitError::AuditFailing { payload },
             Self::TooDeep(limit) => EmitError::TooDeep { limit, payload },
             Self::LoopDetected(limit) => EmitError::LoopDetected { limit, payload },
             Self::RateLimited(limited, retry_after) => EmitError::RateLimited { limited, retry_after, payload },

@@ -33,8 +33,9 @@ pub(crate) const HANDLER_TIMEOUT: &str = "system.handler_timeout";
 pub(crate) const LANE_UNHEALTHY: &str = "system.lane_unhealthy";
 pub(crate) const LANE_RECOVERED: &str = "system.lane_recovered";
 
-/// The topic of the record of an audit log that cannot be written.
+/// The topics of the records of an audit log that cannot be written, and of one that can again.
 pub(crate) const AUDIT_ERROR: &str = "system.audit_error";
+pub(crate) const AUDIT_RESUMED: &str = "system.audit_resumed";
 
 /// The topics of the records of a storm of events, when it begins and when it has ended.
 pub(crate) const EVENT_STORM: &str = "system.event_storm";
@@ -57,6 +58,7 @@ pub(crate) const RECORDS: &[&str] = &[
     LANE_UNHEALTHY,
     LANE_RECOVERED,
     AUDIT_ERROR,
+    AUDIT_RESUMED,
     EVENT_STORM,
     EVENT_STORM_ENDED,
     LOAD_SHEDDING,

@@ -167,7 +167,7 @@ impl Envelope {
 /// An event beyond its delivery, with what its topic and bus would have said.
 #[derive(Debug)]
 pub(crate) struct Kept {
-    head: Head,
+    pub(crate) head: Head,
     body: Body,
     topic: Box<str>,
     bus: u64,

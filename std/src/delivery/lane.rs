@@ -104,6 +104,8 @@ pub(crate) struct Queue {
     pub(crate) outcomes: Outcomes,
     /// The worker, as its watchdog sees it.
     pub(crate) watch: Watch,
+    /// Whether a shutdown's deadline has passed: what the worker has in hand is lost.
+    given_up: AtomicBool,
 }
 
 impl Queue {
@@ -133,6 +135,7 @@ impl Queue {
             left: AtomicU64::new(0),
             outcomes: Outcomes::default(),
             watch: Watch::default(),
+            given_up: AtomicBool::new(false),
         })
     }
 
@@ -384,6 +387,22 @@ impl Queue {
     pub(crate) fn is_stale(&self) -> bool {
         // Acquire pairs with the Release in `forget_ended`: the new routes are seen.
         self.stale.load(Ordering::Relaxed) && self.stale.swap(false, Ordering::Acquire)
+    }
+
+    /// Whether this is the audit log's, and its file does not take what is in it.
+    pub(crate) fn is_failing_log(&self) -> bool {
+        self.id == LaneId::new(u16::MAX) && self.watch.is_unserved()
+    }
+
+    /// Tells the worker that nobody waits any more for what it has in hand.
+    pub(crate) fn give_up(&self) {
+        // Relaxed: the flag is all there is; waking the worker makes it look.
+        self.given_up.store(true, Ordering::Relaxed);
+        self.unpark_worker();
+    }
+
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Relaxed)
     }
 
     /// Lets nothing more in, and wakes everybody who waits for the ring.

@@ -179,6 +179,9 @@ impl Engine {
         if let Some(tap) = &self.tap {
             tap.close();
             self.end(tap, end);
+            // A file that does not take its lines keeps them no longer, and they are counted.
+            tap.give_up();
+            self.wait_a_moment(|| tap.ended.is_open());
         }
         self.dead_letters.flush(&self.clock, end);
         self.ended.give();
@@ -187,14 +190,19 @@ impl Engine {
     /// Has the futures that async handlers are still at dropped, and gives their workers a moment of real time for it: one
     /// that is in the middle of a poll cannot be stopped.
     fn cancel_futures(&self) {
+        if self.cancelled.give() {
+            self.wait_a_moment(|| self.queues.iter().all(|queue| queue.ended.is_open()));
+        }
+    }
+
+    /// Waits a tenth of a second of real time at most.
+    fn wait_a_moment(&self, done: impl Fn() -> bool) {
         const LOOKS: u32 = 500;
         const REST: Duration = Duration::from_micros(200);
-        if self.cancelled.give() {
-            let wait = self.clock.wait(None);
-            let mut looks = 0..LOOKS;
-            while !self.queues.iter().all(|queue| queue.ended.is_open()) && looks.next().is_some() {
-                wait.park(REST);
-            }
+        let wait = self.clock.wait(None);
+        let mut looks = 0..LOOKS;
+        while !done() && looks.next().is_some() {
+            wait.park(REST);
         }
     }
 

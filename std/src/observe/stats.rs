@@ -16,7 +16,7 @@ use crate::delivery::engine::Engine;
 use crate::delivery::lane::Queue;
 use crate::delivery::ledger::Ledger;
 use crate::delivery::subscription::Subscription;
-use crate::records::audit::{AuditAccount, AuditStats};
+use crate::records::audit::account::{AuditAccount, AuditStats};
 
 /// A snapshot of a bus; see [`Bus::stats`](crate::Bus::stats). Serializes to JSON.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -1,4 +1,7 @@
-//! Files: where records are appended, read back, and written anew.
+//! Files: where records are appended, read back, written anew, and moved aside.
+
+#[cfg(test)]
+pub(crate) mod simulated;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -12,6 +15,22 @@ pub(crate) trait AppendFile: fmt::Debug + Send {
     fn append(&mut self, bytes: &[u8]) -> io::Result<usize>;
     /// Asks the system to bring what was appended to stable storage.
     fn sync(&mut self) -> io::Result<()>;
+
+    /// Whether whoever opens the file's path finds this file.
+    fn standing(&mut self) -> Standing {
+        Standing::InPlace
+    }
+}
+
+/// Where a file is that was opened under a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Under that path.
+    InPlace,
+    /// Under another name: what is in it can be read.
+    Moved,
+    /// Nowhere: what is in it is lost.
+    Gone,
 }
 
 /// A place where files are.
@@ -20,7 +39,7 @@ pub(crate) trait Storage: fmt::Debug + Send + Sync {
     fn open_append(&self, path: &Path) -> io::Result<(Box<dyn AppendFile>, bool)>;
 
     /// Opens a file for reading from its beginning; one that is not there is empty.
-    fn open_read(&self, _path: &Path) -> io::Result<Box<dyn BufRead>> {
+    fn open_read(&self, _path: &Path) -> io::Result<Box<dyn BufRead + Send>> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
@@ -40,6 +59,29 @@ pub(crate) trait Storage: fmt::Debug + Send + Sync {
     fn list(&self, _folder: &Path) -> io::Result<Vec<OsString>> {
         Err(io::ErrorKind::Unsupported.into())
     }
+
+    /// The size of a regular file; `None` for one that is not there, and for a device or a pipe.
+    fn size(&self, _path: &Path) -> io::Result<Option<u64>> {
+        Ok(None)
+    }
+
+    /// Reads from this offset on until the buffer is full or the file ends, and says how many bytes that were.
+    fn read_at(&self, _path: &Path, _offset: u64, _into: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Gives a file another name, in the place of whatever had it: at no moment is there neither.
+    fn rename(&self, _from: &Path, _to: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Removes a file. One that is not there is removed already.
+    fn remove(&self, _path: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Brings the names in a folder to stable storage, where the system can.
+    fn sync_folder(&self, _folder: &Path) {}
 }
 
 /// Appends until all is taken or the file refuses; says how many bytes it took.
@@ -61,7 +103,19 @@ pub(crate) fn append_all(file: &mut dyn AppendFile, bytes: &[u8]) -> (usize, io:
 pub(crate) struct Disk;
 
 #[derive(Debug)]
-struct DiskFile(File);
+struct DiskFile {
+    file: File,
+    path: PathBuf,
+    /// A device or a pipe is where it is.
+    regular: bool,
+}
+
+impl DiskFile {
+    fn new(file: File, path: &Path) -> Self {
+        let regular = file.metadata().is_ok_and(|found| found.is_file());
+        Self { file, path: path.to_owned(), regular }
+    }
+}
 
 impl Storage for Disk {
     #[allow(clippy::disallowed_methods, reason = "this is the door")]
@@ -73,11 +127,11 @@ impl Storage for Disk {
             })?;
         }
         let file = OpenOptions::new().append(true).create(true).open(path)?;
-        Ok((Box::new(DiskFile(file)), is_torn(path)))
+        Ok((Box::new(DiskFile::new(file, path)), is_torn(path)))
     }
 
     #[allow(clippy::disallowed_methods, reason = "this is the door")]
-    fn open_read(&self, path: &Path) -> io::Result<Box<dyn BufRead>> {
+    fn open_read(&self, path: &Path) -> io::Result<Box<dyn BufRead + Send>> {
         match std::fs::metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Box::new(io::empty())),
             // Opening a pipe would wait for somebody to write to it.
@@ -102,22 +156,66 @@ impl Storage for Disk {
         if let Ok(found) = std::fs::metadata(target) {
             file.set_permissions(found.permissions())?;
         }
-        Ok(Box::new(DiskFile(file)))
+        Ok(Box::new(DiskFile::new(file, &begun)))
     }
 
     #[allow(clippy::disallowed_methods, reason = "this is the door")]
     fn finish_replacing(&self, path: &Path) -> io::Result<()> {
         let (target, begun) = replacement(path);
         std::fs::rename(begun, &target)?;
-        // The new name is in the folder. Where folders cannot be synced, the system decides when it is on disk.
-        if let Some(folder) = target.parent().and_then(|folder| File::open(folder).ok()) {
-            let _ = folder.sync_all();
-        }
+        // The new name is in the folder.
+        self.sync_folder(target.parent().unwrap_or(Path::new("")));
         Ok(())
     }
 
     fn list(&self, folder: &Path) -> io::Result<Vec<OsString>> {
         std::fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.file_name())).collect()
+    }
+
+    fn size(&self, path: &Path) -> io::Result<Option<u64>> {
+        match std::fs::metadata(path) {
+            Ok(found) => Ok(found.is_file().then_some(found.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "this is the door")]
+    fn read_at(&self, path: &Path, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::Start(offset))?;
+        let mut read = 0;
+        while let Some(rest) = into.get_mut(read..).filter(|rest| !rest.is_empty()) {
+            match file.read(rest) {
+                Ok(0) => break,
+                Ok(count) => read += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(read)
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "this is the door")]
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "this is the door")]
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "this is the door")]
+    fn sync_folder(&self, folder: &Path) {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        // Where folders cannot be synced, the system decides when their names are on disk.
+        if let Ok(folder) = File::open(folder) {
+            let _ = folder.sync_all();
+        }
     }
 }
 
@@ -131,11 +229,30 @@ fn replacement(path: &Path) -> (PathBuf, PathBuf) {
 
 impl AppendFile for DiskFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
+        self.file.write(bytes)
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
+    }
+
+    #[cfg(unix)]
+    fn standing(&mut self) -> Standing {
+        use std::os::unix::fs::MetadataExt as _;
+
+        let Some(own) = self.regular.then(|| self.file.metadata().ok()).flatten() else { return Standing::InPlace };
+        let identity = |found: &std::fs::Metadata| (found.dev(), found.ino());
+        match std::fs::metadata(&self.path) {
+            Ok(found) if identity(&found) == identity(&own) => Standing::InPlace,
+            _ if own.nlink() == 0 => Standing::Gone,
+            _ => Standing::Moved,
+        }
+    }
+
+    /// Here a file that is open keeps its name, or another has it.
+    #[cfg(not(unix))]
+    fn standing(&mut self) -> Standing {
+        if self.regular && !self.path.exists() { Standing::Moved } else { Standing::InPlace }
     }
 }
 

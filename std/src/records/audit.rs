@@ -1,29 +1,72 @@
-//! The audit log: what a user says about it, and its account.
+//! The audit log: what a user says about it.
 
-#[allow(dead_code, reason = "the verifier and the writer use it next")]
+pub(crate) mod account;
+mod backoff;
+mod batch;
 pub(crate) mod chain;
-#[allow(dead_code, reason = "the reader and the writer use it next")]
+#[cfg(feature = "compress")]
+mod compression;
+#[cfg(test)]
+mod faults;
+pub(crate) mod line;
+pub(crate) mod log;
+mod rotation;
+#[allow(dead_code, reason = "the reader uses it next")]
 pub(crate) mod segments;
+pub(crate) mod sync;
+mod tail;
+pub(crate) mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use serde::Serialize;
-
-use crate::delivery::count;
-use crate::delivery::lane::{Lane, Overflow, Queue};
+use crate::delivery::lane::{Lane, Overflow};
 use crate::delivery::ledger::AUDIT;
+use crate::error::BuildError;
+use crate::range::{nanos, number};
+use crate::records::audit::log::Plan;
+use crate::records::audit::sync::Sync;
+
+/// The fewest and the most bytes of a file, and how many rotated ones may be kept.
+const FILE_BYTES: (u64, u64) = (1 << 10, 1 << 40);
+const FILES: (u64, u64) = (1, 1_000);
+/// How long a file may be written to, and how long a sync may wait.
+const AGES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60 * 60 * 24 * 366));
+const SYNCS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(60 * 60));
 
 /// Where and how a bus keeps its audit log: one JSON object a line for every event it accepts, whoever listens.
 ///
-/// The log is written by a lane of its own, in batches, never on an emitter's thread. Events are appended to what the
-/// file already holds; a last line that was cut off is ended first, so that nothing is glued to it. Each line has six
+/// The log is written by a lane of its own, in batches of about 64 KiB, never on an emitter's thread. Each line has six
 /// fields first: `event_type`, `payload`, `timestamp` (seconds since the Unix epoch, microseconds kept), `event_id`,
-/// `source`, `correlation_id`; then `seq`, and `causation_seq` for what a handler emitted.
+/// `source`, `correlation_id`; then `seq`, and `causation_seq` for what a handler emitted. No text in an event can end
+/// its line or begin another.
 ///
-/// When the file cannot be written (a full disk), the lines are lost and counted, a `system.audit_error` is emitted
-/// once until writing works again, and the bus goes on.
+/// # Files
+///
+/// Events are appended to what the file already holds. With [`rotate`](Self::rotate) or
+/// [`rotate_every`](Self::rotate_every), the log at `events.jsonl` goes on in a new file when that one is full or old;
+/// the full one becomes `events.1.jsonl`, what had that name before becomes `events.2.jsonl`, and so on. Its last line,
+/// of the type `system.audit_sealed`, says how many lines and bytes stand before it. A process may be killed at any
+/// moment: each file has a name at all times, and the next start removes what was half done.
+///
+/// A last line that was cut off when a process was killed is ended at the next start. Behind it stands a line of the
+/// type `system.audit_recovered`, with the fragment's offset and length. Lines of these two types are the log's own:
+/// their `source` is `nervebus`, and no handler sees them.
+///
+/// One log belongs to one bus at a time; nothing guards against two.
+///
+/// # When it cannot be written
+///
+/// A full disk, a missing permission, a file or folder that was removed: the failure is counted, and a
+/// `system.audit_error` event says so once. The batch at hand is kept and tried again after 10 ms, then after twice as
+/// long each time, up to 5 s; a line that was written in part is completed, and files and folders are made again. What
+/// comes meanwhile waits in the lane. When that is full the overflow policy decides: policies that drop do so and count;
+/// with [`Overflow::Block`] the emitter does not wait, but gets
+/// [`EmitError::AuditFailing`](crate::EmitError::AuditFailing) at once. When writing works again, a
+/// `system.audit_resumed` event says so. A shutdown ends at its deadline, and counts the lines that are lost then.
+///
+/// A file that was moved away by somebody else keeps the lines it has, and another is begun under the log's name. Lines
+/// in a file that is removed are lost with it, except the batch that was just written.
 ///
 /// # Examples
 ///
@@ -32,7 +75,7 @@ use crate::delivery::ledger::AUDIT;
 /// use std::time::Duration;
 ///
 /// let path = std::env::temp_dir().join(format!("nervebus-doc-{}.jsonl", std::process::id()));
-/// let bus = Bus::builder().audit(AuditLog::at(&path)).build()?;
+/// let bus = Bus::builder().audit(AuditLog::at(&path).rotate(10 << 20, 5)).build()?;
 /// bus.emit("user.login", json!({"username": "alice"}))?;
 /// bus.shutdown(Duration::from_secs(5)).drained;
 /// assert!(std::fs::read_to_string(&path)?.starts_with(r#"{"event_type":"user.login","payload":{"username":"alice"}"#));
@@ -44,13 +87,14 @@ use crate::delivery::ledger::AUDIT;
 pub struct AuditLog {
     pub(crate) path: PathBuf,
     pub(crate) lane: Lane,
+    pub(crate) plan: Plan,
 }
 
 impl AuditLog {
     /// A log in this file, which is made if need be, with the folders above it. The file is opened when the bus is
     /// built: a path that cannot be written fails there.
     pub fn at(path: impl AsRef<Path>) -> Self {
-        Self { path: path.as_ref().to_owned(), lane: Lane::new(AUDIT).capacity(8192) }
+        Self { path: path.as_ref().to_owned(), lane: Lane::new(AUDIT).capacity(8192), plan: Plan::default() }
     }
 
     /// How many events may wait to be written. Default: 8,192. Range: 1 to 1,048,576.
@@ -65,51 +109,62 @@ impl AuditLog {
         self.lane = self.lane.overflow(policy);
         self
     }
-}
 
-/// What the writer has done so far.
-#[derive(Debug, Default)]
-pub(crate) struct AuditAccount {
-    pub(crate) lines: AtomicU64,
-    pub(crate) bytes: AtomicU64,
-    /// Lines lost because the file would not take them.
-    pub(crate) lost: AtomicU64,
-    /// Writes that failed.
-    pub(crate) errors: AtomicU64,
-    pub(crate) failing: AtomicBool,
-    pub(crate) last_error: Mutex<Option<String>>,
-}
+    /// Begins a new file before a line would make one larger than this, and keeps this many of the full ones; the oldest
+    /// is removed. The seal comes on top, and a line that is longer by itself has a file of its own. Default: one file
+    /// that grows. Range: 1,024 bytes to a tebibyte, and 1 to 1,000 files.
+    pub fn rotate(mut self, bytes: u64, keep: usize) -> Self {
+        self.plan.rotate = Some((bytes, keep));
+        self
+    }
 
-/// The state of the audit log; part of [`Stats`](crate::Stats).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct AuditStats {
-    /// The file.
-    pub path: PathBuf,
-    /// Lines written by this bus.
-    pub lines: u64,
-    /// Bytes written by this bus.
-    pub bytes: u64,
-    /// Lines lost: dropped by the overflow policy, not taken by the file, or left over by a shutdown.
-    pub dropped: u64,
-    /// Writes that failed.
-    pub errors: u64,
-    /// What the last failed write said.
-    pub last_error: Option<String>,
-    /// Events waiting to be written.
-    pub lag: u64,
-}
+    /// Begins a new file when one was written to for this long, by the bus's clock; that of a file from an earlier run
+    /// counts from the time of its first line. An empty file stays. Without [`rotate`](Self::rotate) all files are kept.
+    /// Default: never. Range: 1 s to 366 days.
+    pub fn rotate_every(mut self, age: Duration) -> Self {
+        self.plan.rotate_every = Some(age);
+        self
+    }
 
-impl AuditAccount {
-    pub(crate) fn stats(&self, path: &Path, queue: &Queue) -> AuditStats {
-        AuditStats {
-            path: path.to_owned(),
-            lines: count::read(&self.lines),
-            bytes: count::read(&self.bytes),
-            dropped: count::read(&queue.outcomes.dropped) + count::read(&self.lost),
-            errors: count::read(&self.errors),
-            last_error: self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-            lag: queue.pending_events(),
+    /// Compresses files that were rotated away, to `events.1.jsonl.zst` and so on, with zstd at level 1. It is done on the log's
+    /// own thread, a piece at a time. Default: they stay as they are.
+    #[cfg(feature = "compress")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "compress")))]
+    pub fn compress(mut self) -> Self {
+        self.plan.compress = true;
+        self
+    }
+
+    /// When what was written is brought to stable storage. Default: [`Sync::Never`].
+    pub fn sync(mut self, policy: Sync) -> Self {
+        self.plan.sync = policy;
+        self
+    }
+
+    /// Ends each line with a hash of it and of the one before it, so that whoever edits, removes, inserts or moves a line
+    /// can be found out: the key `hash`, 64 digits of BLAKE3. The chain goes on across files and restarts. That the end of
+    /// a log was cut off cannot be seen in the log itself. Default: no hashes.
+    #[cfg(feature = "blake3")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "blake3")))]
+    pub fn chain(mut self) -> Self {
+        self.plan.chain = true;
+        self
+    }
+
+    /// Checks the settings that are not its lane's.
+    pub(crate) fn check(&self) -> Result<(), BuildError> {
+        let field = |name: &'static str| move || format!("audit.{name}");
+        if let Some((bytes, keep)) = self.plan.rotate {
+            number(field("rotate, bytes"), bytes, FILE_BYTES.0, FILE_BYTES.1)?;
+            number(field("rotate, files kept"), keep as u64, FILES.0, FILES.1)?;
+        }
+        let wait = |name, wait, (min, max)| number(field(name), nanos(wait), nanos(min), nanos(max));
+        if let Some(age) = self.plan.rotate_every {
+            wait("rotate_every in nanoseconds", age, AGES)?;
+        }
+        match self.plan.sync {
+            Sync::Every(every) => wait("sync in nanoseconds", every, SYNCS),
+            Sync::Never | Sync::EachBatch => Ok(()),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::{How, Refused};
 use crate::admission::rate::RetryAfter;
 use crate::admission::storm::{Detector, StormGuard, Verdict};
 use crate::delivery::count;
-use crate::delivery::directory::TopicState;
+use crate::delivery::directory::{TooManyTopics, TopicState};
 use crate::delivery::engine::{EVENT_STORM, EVENT_STORM_ENDED, Engine, LOAD_SHEDDING};
 use crate::delivery::envelope::TopicId;
 use crate::delivery::failure::drop_quietly;
@@ -27,6 +27,12 @@ pub(super) enum Admission {
     New,
     /// Seen before: it succeeds, and nobody sees it.
     Duplicate,
+}
+
+impl From<TooManyTopics> for Refused {
+    fn from(error: TooManyTopics) -> Self {
+        Self::TooManyTopics(error.limit)
+    }
 }
 
 impl Engine {

@@ -41,6 +41,7 @@ impl Chain {
     }
 
     /// The digits of the last line.
+    #[allow(dead_code, reason = "the verifier uses it next")]
     pub(crate) fn last(&self) -> &Digits {
         &self.last
     }
@@ -60,10 +61,72 @@ impl Chain {
     }
 }
 
+/// Ties lines to a chain, or leaves them as they are.
+#[derive(Debug)]
+pub(crate) struct Linker {
+    #[cfg(feature = "blake3")]
+    chain: Option<Chain>,
+}
+
+impl Linker {
+    /// Goes on behind a line with these digits; `None` for lines that are left as they are.
+    #[cfg_attr(not(feature = "blake3"), allow(unused_variables, reason = "no line can be chained"))]
+    pub(crate) fn new(last: Option<Digits>) -> Self {
+        Self {
+            #[cfg(feature = "blake3")]
+            chain: last.map(Chain::after),
+        }
+    }
+
+    /// Whether lines are tied to each other.
+    pub(crate) fn is_on(&self) -> bool {
+        #[cfg(feature = "blake3")]
+        return self.chain.is_some();
+        #[cfg(not(feature = "blake3"))]
+        false
+    }
+
+    /// By how many bytes a line grows.
+    pub(crate) fn growth(&self) -> u64 {
+        let growth = KEY.len() + BEGINNING.len() + END.len() - b"}".len();
+        if self.is_on() { growth as u64 } else { 0 }
+    }
+
+    /// Appends a line, with its end.
+    pub(crate) fn append(&mut self, out: &mut Vec<u8>, line: &[u8]) {
+        #[cfg(feature = "blake3")]
+        if let (Some(chain), Some(body)) = (&mut self.chain, line.strip_suffix(b"}\n")) {
+            let digits = chain.next(body);
+            for part in [body, KEY, &digits, END, b"\n"] {
+                out.extend_from_slice(part);
+            }
+            return;
+        }
+        out.extend_from_slice(line);
+    }
+}
+
 /// The BLAKE3 of some bytes, as digits.
 #[cfg(feature = "blake3")]
+#[allow(dead_code, reason = "the verifier uses it next")]
 pub(crate) fn digits(bytes: &[u8]) -> Digits {
     hex(blake3::hash(bytes).as_bytes())
+}
+
+/// The BLAKE3 of what comes in pieces, as digits.
+#[cfg(feature = "blake3")]
+#[derive(Debug, Default)]
+pub(crate) struct Digest(blake3::Hasher);
+
+#[cfg(feature = "blake3")]
+impl Digest {
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    pub(crate) fn digits(&self) -> Digits {
+        hex(self.0.finalize().as_bytes())
+    }
 }
 
 #[cfg(feature = "blake3")]

@@ -5,13 +5,10 @@ use std::sync::Arc;
 use nervebus_core::{Reason, Topic};
 use serde::{Deserialize, Serialize};
 
-use crate::context::Lineage;
 use crate::delivery::dead_letters::DeadLetter;
-use crate::delivery::envelope::{Head, Kept, Meta};
 use crate::delivery::retry::Attempt;
 use crate::event::OwnedEvent;
-use crate::payload::Body;
-use crate::records::audit_writer::{write_fields, write_line};
+use crate::records::audit::line::{Screen, kept, write_line, write_placeholder};
 use crate::records::line::Record;
 
 /// The greatest number of a letter that is believed: readers of JSON may not tell greater ones apart.
@@ -99,20 +96,8 @@ fn letter(line: &[u8], fields: Fields, seq: Option<u64>, cause: Option<u64>) -> 
     let record = Record::from_jsonl(line).ok()?;
     Topic::new(&record.event_type).ok()?;
     let reason = REASONS.into_iter().find(|reason| reason.as_str() == fields.reason)?;
-    let meta = Meta {
-        event_id: record.event_id.map(Into::into),
-        source: record.source.map(Into::into),
-        timestamp: record.timestamp,
-        ..Meta::default()
-    };
-    let mut head = Head::new(seq.unwrap_or(0));
-    head.own = fields.own;
-    head.cause = cause.unwrap_or(0);
-    head.lineage = record
-        .correlation_id
-        .map(|correlation| Arc::new(Lineage { correlation: Some(correlation.into()), ..Lineage::default() }));
-    head.meta = Some(Arc::new(meta));
-    let event = Kept::new(head, Body::new(record.payload), &record.event_type, 0);
+    let mut event = kept(record, seq.unwrap_or(0), cause);
+    event.head.own = fields.own;
     Some(DeadLetter {
         id: fields.id,
         event: OwnedEvent(Arc::new(event)),
@@ -131,11 +116,8 @@ fn letter(line: &[u8], fields: Fields, seq: Option<u64>, cause: Option<u64>) -> 
 /// Appends a letter's line. A payload that has no JSON is replaced by an object that says so.
 pub(crate) fn write_letter(out: &mut Vec<u8>, letter: &DeadLetter) {
     let event = letter.event.as_event();
-    if let Err(error) = write_line(out, &event) {
-        let placeholder = serde_json::json!({"serialization_error": error});
-        let _ = write_fields(out, &event, |out| {
-            serde_json::to_writer(out, &placeholder).map_err(|error| error.to_string())
-        });
+    if let Err(error) = write_line(out, &event, &Screen) {
+        write_placeholder(out, &event, &error, &Screen);
     }
     let fields = Fields {
         id: letter.id,

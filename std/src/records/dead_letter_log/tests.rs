@@ -1,118 +1,22 @@
 //! The log of dead letters on storage that is full, hangs, or cannot put one file in the place of another.
 
-use std::collections::BTreeMap;
-use std::io::{self, BufRead, Cursor};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use crate::platform::storage::{AppendFile, Storage};
+use crate::platform::storage::simulated::SimulatedDisk;
 use crate::{Bus, DeadLetterLog, DeadLetterLogStats, json};
 
 const GUARD: Duration = Duration::from_secs(30);
 
-/// A disk in memory, with room for so many bytes, that can be made to hang or to refuse renaming.
-#[derive(Debug, Default, Clone)]
-struct SmallDisk(Arc<(Mutex<Contents>, Condvar)>);
+/// The file.
+const LETTERS: &str = "letters";
 
-#[derive(Debug, Default)]
-struct Contents {
-    files: BTreeMap<PathBuf, Arc<Mutex<Vec<u8>>>>,
-    room: usize,
-    hangs: bool,
-    hanging: bool,
-    refuses_renames: bool,
-}
-
-#[derive(Debug)]
-struct SmallFile(SmallDisk, Arc<Mutex<Vec<u8>>>);
-
-impl SmallDisk {
-    fn with_room(bytes: usize) -> Self {
-        let disk = Self::default();
-        disk.change(|contents| contents.room = bytes);
-        disk
-    }
-
-    fn change(&self, change: impl FnOnce(&mut Contents)) {
-        change(&mut self.0.0.lock().unwrap());
-        self.0.1.notify_all();
-    }
-
-    fn text(&self) -> String {
-        let contents = self.0.0.lock().unwrap();
-        String::from_utf8(contents.files[Path::new("letters")].lock().unwrap().clone()).unwrap()
-    }
-
-    fn wait_until_it_hangs(&self) {
-        let (contents, changed) = &*self.0;
-        let seen = changed.wait_timeout_while(contents.lock().unwrap(), GUARD, |contents| !contents.hanging).unwrap();
-        assert!(!seen.1.timed_out());
-    }
-
-    fn file(&self, path: &Path) -> Arc<Mutex<Vec<u8>>> {
-        Arc::clone(self.0.0.lock().unwrap().files.entry(path.to_owned()).or_default())
-    }
-
-    /// A bus with its letters here, whose handler fails every event on `t`.
-    fn bus(&self, capacity: usize, queue: usize) -> Bus {
-        let log = DeadLetterLog::at("letters").queue(queue);
-        let builder = Bus::builder().storage(Box::new(self.clone())).dead_letters(capacity).dead_letter_log(log);
-        let bus = builder.build().unwrap();
-        bus.on("t").inline().handle(|_| Err("no")).unwrap();
-        bus
-    }
-}
-
-impl Storage for SmallDisk {
-    fn open_append(&self, path: &Path) -> io::Result<(Box<dyn AppendFile>, bool)> {
-        let file = self.file(path);
-        let torn = file.lock().unwrap().last().is_some_and(|last| *last != b'\n');
-        Ok((Box::new(SmallFile(self.clone(), file)), torn))
-    }
-
-    fn open_read(&self, path: &Path) -> io::Result<Box<dyn BufRead>> {
-        Ok(Box::new(Cursor::new(self.file(path).lock().unwrap().clone())))
-    }
-
-    fn begin_replacing(&self, path: &Path) -> io::Result<Box<dyn AppendFile>> {
-        let file = Arc::<Mutex<Vec<u8>>>::default();
-        self.change(|contents| drop(contents.files.insert(path.with_extension("new"), Arc::clone(&file))));
-        Ok(Box::new(SmallFile(self.clone(), file)))
-    }
-
-    fn finish_replacing(&self, path: &Path) -> io::Result<()> {
-        let mut contents = self.0.0.lock().unwrap();
-        if contents.refuses_renames {
-            return Err(io::ErrorKind::PermissionDenied.into());
-        }
-        let begun = contents.files.remove(&path.with_extension("new")).unwrap();
-        contents.files.insert(path.to_owned(), begun);
-        Ok(())
-    }
-}
-
-impl AppendFile for SmallFile {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let (contents, changed) = &*self.0.0;
-        let mut contents = contents.lock().unwrap();
-        while contents.hangs {
-            contents.hanging = true;
-            changed.notify_all();
-            contents = changed.wait(contents).unwrap();
-        }
-        let taken = bytes.len().min(contents.room);
-        if taken == 0 {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        contents.room -= taken;
-        self.1.lock().unwrap().extend_from_slice(&bytes[..taken]);
-        Ok(taken)
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+/// A bus with its letters on this disk, whose handler fails every event on `t`.
+fn bus_on(disk: &SimulatedDisk, capacity: usize, queue: usize) -> Bus {
+    let log = DeadLetterLog::at(LETTERS).queue(queue);
+    let builder = Bus::builder().storage(Box::new(disk.clone())).dead_letters(capacity).dead_letter_log(log);
+    let bus = builder.build().unwrap();
+    bus.on("t").inline().handle(|_| Err("no")).unwrap();
+    bus
 }
 
 fn emit(bus: &Bus, numbers: std::ops::RangeInclusive<u64>) {
@@ -137,15 +41,15 @@ fn ids(bus: &Bus) -> Vec<u64> {
 
 #[test]
 fn a_full_disk_costs_no_letter_and_is_caught_up_with_when_there_is_room_again() {
-    let disk = SmallDisk::with_room(700);
-    let bus = disk.bus(100, 100);
+    let disk = SimulatedDisk::with_room(700);
+    let bus = bus_on(&disk, 100, 100);
     emit(&bus, 1..=10);
     let full = settle(&bus);
     assert!(full.stale && full.lost > 0 && full.errors > 0 && full.last_error.is_some(), "{full:?}");
     assert_eq!(bus.dead_letters().len(), 10, "they are in memory all the same");
-    assert_eq!(disk.text().len(), 700, "the last line is cut off");
+    assert_eq!(disk.text(LETTERS).len(), 700, "the last line is cut off");
     drop(bus);
-    let bus = disk.bus(100, 100);
+    let bus = bus_on(&disk, 100, 100);
     let restored = log(&bus).restored;
     assert!(restored > 0 && restored < 10, "what was written is there: {restored}");
     emit(&bus, 11..=12);
@@ -158,28 +62,28 @@ fn a_full_disk_costs_no_letter_and_is_caught_up_with_when_there_is_room_again() 
     let kept = ids(&bus);
     assert_eq!(kept.len() as u64, restored + 1);
     drop(bus);
-    let bus = disk.bus(100, 100);
+    let bus = bus_on(&disk, 100, 100);
     assert_eq!(ids(&bus), kept);
-    assert_eq!(log(&bus).skipped, 0, "no piece is left: {}", disk.text());
+    assert_eq!(log(&bus).skipped, 0, "no piece is left: {}", disk.text(LETTERS));
 }
 
 #[test]
 fn a_disk_with_room_again_is_caught_up_with_at_shutdown() {
-    let disk = SmallDisk::with_room(0);
-    let bus = disk.bus(100, 100);
+    let disk = SimulatedDisk::with_room(0);
+    let bus = bus_on(&disk, 100, 100);
     emit(&bus, 1..=5);
-    assert!(settle(&bus).stale && disk.text().is_empty());
+    assert!(settle(&bus).stale && disk.text(LETTERS).is_empty());
     disk.change(|contents| contents.room = 100_000);
     assert!(bus.shutdown(GUARD).drained);
     assert!(!log(&bus).stale);
-    assert_eq!(disk.text().lines().count(), 5);
+    assert_eq!(disk.text(LETTERS).lines().count(), 5);
 }
 
 #[test]
 fn a_disk_that_hangs_holds_no_handler_up_and_what_did_not_fit_is_written_later() {
-    let disk = SmallDisk::with_room(1_000_000);
+    let disk = SimulatedDisk::with_room(1_000_000);
     disk.change(|contents| contents.hangs = true);
-    let bus = disk.bus(50, 4);
+    let bus = bus_on(&disk, 50, 4);
     emit(&bus, 1..=1);
     disk.wait_until_it_hangs();
     // With the writer in the middle of a write, four changes fit.
@@ -196,14 +100,14 @@ fn a_disk_that_hangs_holds_no_handler_up_and_what_did_not_fit_is_written_later()
     let after = log(&bus);
     assert_eq!((after.lost, after.lag, after.stale), (45, 0, false));
     drop(bus);
-    assert_eq!(ids(&disk.bus(50, 4)), (11..=40).collect::<Vec<_>>());
+    assert_eq!(ids(&bus_on(&disk, 50, 4)), (11..=40).collect::<Vec<_>>());
 }
 
 #[test]
 fn a_file_that_cannot_be_replaced_is_appended_to_and_read_back_as_it_is() {
-    let disk = SmallDisk::with_room(10_000_000);
+    let disk = SimulatedDisk::with_room(10_000_000);
     disk.change(|contents| contents.refuses_renames = true);
-    let bus = disk.bus(10, 1_000);
+    let bus = bus_on(&disk, 10, 1_000);
     emit(&bus, 1..=300);
     bus.dead_letters().remove(295).unwrap();
     let kept = ids(&bus);
@@ -211,18 +115,18 @@ fn a_file_that_cannot_be_replaced_is_appended_to_and_read_back_as_it_is() {
     assert!(state.errors > 0 && state.rewrites == 0 && !state.stale, "{state:?}");
     assert_eq!((state.lost, state.lines), (0, 301));
     drop(bus);
-    let bus = disk.bus(10, 1_000);
+    let bus = bus_on(&disk, 10, 1_000);
     assert_eq!((ids(&bus), log(&bus).surplus, log(&bus).lines), (kept.clone(), 290, 301));
     disk.change(|contents| contents.refuses_renames = false);
     assert!(bus.shutdown(GUARD).drained);
-    assert_eq!(disk.text().lines().count(), kept.len());
+    assert_eq!(disk.text(LETTERS).lines().count(), kept.len());
 }
 
 #[test]
 fn a_failed_rewrite_is_not_tried_again_for_every_letter() {
-    let disk = SmallDisk::with_room(10_000_000);
+    let disk = SimulatedDisk::with_room(10_000_000);
     disk.change(|contents| contents.refuses_renames = true);
-    let bus = disk.bus(1, 1_000);
+    let bus = bus_on(&disk, 1, 1_000);
     for n in 1..=500 {
         emit(&bus, n..=n);
         settle(&bus);
@@ -233,21 +137,21 @@ fn a_failed_rewrite_is_not_tried_again_for_every_letter() {
 
 #[test]
 fn the_piece_of_a_line_is_ended_before_the_next_line() {
-    let disk = SmallDisk::with_room(300);
+    let disk = SimulatedDisk::with_room(300);
     disk.change(|contents| contents.refuses_renames = true);
-    let bus = disk.bus(100, 100);
+    let bus = bus_on(&disk, 100, 100);
     emit(&bus, 1..=3);
     assert!(settle(&bus).stale);
-    let torn = disk.text();
+    let torn = disk.text(LETTERS);
     assert!(!torn.ends_with('\n'));
     disk.change(|contents| contents.room = 100_000);
     emit(&bus, 4..=4);
     assert!(settle(&bus).stale, "what was lost is lost still");
-    let text = disk.text();
+    let text = disk.text(LETTERS);
     let behind = text.strip_prefix(&torn).unwrap();
     assert!(behind.starts_with("\n{") && behind.ends_with("}\n"), "{behind:?}");
     let log = log(&bus);
     assert_eq!(log.lines, text.lines().count() as u64);
     drop(bus);
-    assert!(ids(&disk.bus(100, 100)).contains(&4));
+    assert!(ids(&bus_on(&disk, 100, 100)).contains(&4));
 }
