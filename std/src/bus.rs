@@ -1,5 +1,7 @@
 //! The handle that users hold.
 
+mod audit;
+
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,7 +29,6 @@ use crate::publisher::Publisher;
 use crate::receipt::Receipt;
 use crate::records::audit::account::{AuditAccount, AuditError};
 use crate::records::line::Record;
-use crate::records::reader::{AuditReader, ReadError};
 use crate::request::Request;
 use crate::stream::{DEFAULT_CAPACITY, EventStream};
 use crate::subscribe::Subscribe;
@@ -435,16 +436,6 @@ impl Bus {
     /// The audit log's file, if there is one.
     pub fn audit_path(&self) -> Option<&Path> {
         self.owner.audit.as_ref().map(|audit| &*audit.path)
-    }
-
-    /// A reader of the bus's own audit log, if it has one. It sees what was written; what still waits to be written
-    /// ([`AuditStats::lag`](crate::AuditStats::lag)) is not in the file yet.
-    ///
-    /// # Errors
-    ///
-    /// As [`AuditReader::open`].
-    pub fn audit_reader(&self) -> Result<Option<AuditReader>, ReadError> {
-        self.audit_path().map(AuditReader::open).transpose()
     }
 
     /// Removes all that the audit log holds, rotated files included, once what was emitted so far is written; what comes
