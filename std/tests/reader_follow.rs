@@ -4,7 +4,8 @@
 mod logs;
 
 use std::fs;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -220,11 +221,11 @@ fn waiting_ends_with_an_event_or_in_time() {
 #[test]
 fn beside_a_writer_that_rotates_all_the_time_every_line_comes_once_and_in_order() {
     const LINES: u64 = 12_000;
-    let folder = std::sync::Arc::new(Folder::new());
+    let folder = Arc::new(Folder::new());
     folder.write("events.jsonl", "");
     let mut follow = open(&folder).follow_all().unwrap();
     let writer = thread::spawn({
-        let folder = std::sync::Arc::clone(&folder);
+        let folder = Arc::clone(&folder);
         move || {
             for number in 0..LINES {
                 // In two writes, so that the follower meets pieces.
@@ -247,4 +248,38 @@ fn beside_a_writer_that_rotates_all_the_time_every_line_comes_once_and_in_order(
     writer.join().unwrap();
     assert!(follow.poll().unwrap().is_none());
     assert_eq!((follow.gaps(), follow.tally().skipped, follow.tally().mended), (0, 0, 0));
+}
+
+/// A rotation every other line, so that many come between a look at the end of a file and one at its name.
+#[test]
+fn what_is_written_just_before_a_rotation_is_not_missed() {
+    const LINES: u64 = 1_200;
+    let folder = Arc::new(Folder::new());
+    folder.write("events.jsonl", "");
+    let mut follow = open(&folder).follow_all().unwrap();
+    let seen = Arc::new(AtomicU64::new(0));
+    let writer = thread::spawn({
+        let (folder, seen) = (Arc::clone(&folder), Arc::clone(&seen));
+        move || {
+            for number in 0..LINES {
+                folder.append("events.jsonl", line(number));
+                if number % 2 == 1 {
+                    rotate(&folder, false);
+                }
+                // Not so far ahead that files are removed before they are read.
+                while number > seen.load(Ordering::Relaxed) + 40 {
+                    thread::yield_now();
+                }
+            }
+        }
+    });
+    let mut next = 0;
+    while next < LINES {
+        let Some(entry) = follow.poll().unwrap() else { continue };
+        assert_eq!(number(&entry), next);
+        next += 1;
+        seen.store(next, Ordering::Relaxed);
+    }
+    writer.join().unwrap();
+    assert_eq!(follow.gaps(), 0);
 }

@@ -273,11 +273,13 @@ impl AuditFollow {
         if self.queue.is_empty() {
             self.look_for_newer()?;
         }
-        let Some(part) = self.queue.pop_front() else { return Ok(false) };
+        let Some(part) = self.queue.front() else { return Ok(false) };
+        // If that fails it is tried again, and nothing has changed.
+        let again = part.again().and_then(|part| Current::of(part, self.sieve.longest()));
+        let current = again.map_err(|error| unreadable(&part.path, error))?;
+        self.queue.pop_front();
         self.finish();
         self.sieve.tally.files += 1;
-        let path = Arc::clone(&part.path);
-        let current = Current::of(part, self.sieve.longest()).map_err(|error| unreadable(&path, error))?;
         self.current = Some(current);
         Ok(true)
     }
@@ -308,7 +310,7 @@ impl AuditFollow {
             found => found?,
         };
         let mark = mark_of(&current.part).map_err(|error| unreadable(&current.part.path, error))?;
-        let mut is_known = false;
+        let (mut is_known, mut newer) = (false, VecDeque::new());
         for part in parts {
             let found = mark_of(&part).map_err(|error| unreadable(&part.path, error))?;
             is_known = part.file.id() == current.part.file.id()
@@ -316,8 +318,9 @@ impl AuditFollow {
             if is_known {
                 break;
             }
-            self.queue.push_front(part);
+            newer.push_front(part);
         }
+        self.queue = newer;
         // An empty file that is gone took nothing with it.
         self.gaps += u64::from(!is_known && !self.queue.is_empty() && mark.is_some());
         Ok(())
