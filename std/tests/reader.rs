@@ -229,7 +229,9 @@ fn lines_that_span_blocks_are_whole_in_either_order() {
 fn a_bus_gives_a_reader_of_its_own_log() {
     let folder = Folder::new();
     let bus = Bus::builder().audit(AuditLog::at(folder.log())).build().unwrap();
-    (1..=3).for_each(|n| drop(bus.emit("chat.sent", json!({"n": n})).unwrap()));
+    for n in 1..=3 {
+        bus.emit("chat.sent", json!({"n": n})).unwrap();
+    }
     assert!(bus.shutdown(Duration::from_secs(30)).drained);
     let reader = bus.audit_reader().unwrap().expect("the bus has a log");
     assert_eq!(numbers(reader.topic("chat.*").unwrap().newest_first().unwrap()), [3, 2, 1]);
