@@ -37,7 +37,7 @@ fn a_line_of_a_gibibyte() {
         let region = Region::new(ALLOCATOR);
         let reader = AuditReader::open(folder.log()).unwrap();
         let mut entries = if newest_first { reader.newest_first().unwrap() } else { reader.oldest_first().unwrap() };
-        assert_eq!(entries.by_ref().map(|entry| entry.unwrap()).count(), 2);
+        assert_eq!(entries.by_ref().filter(|entry| entry.is_ok()).count(), 2);
         let skipped = &entries.tally().first_skipped;
         assert_eq!((skipped.len(), skipped[0].offset, skipped[0].length), (1, line(1).len() as u64, GIB));
         assert!(matches!(skipped[0].reason, SkipReason::TooLong { .. }));
