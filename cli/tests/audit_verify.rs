@@ -43,7 +43,7 @@ fn what_does_not_fit_is_named_and_exits_with_1() {
     folder.write("events.jsonl", log.replace("\"n\":2", "\"n\":7"));
     let (code, table, stderr) = folder.run(&["audit", "verify", "events.jsonl"]);
     assert_eq!((code, stderr.as_str()), (1, ""));
-    assert!(table.starts_with("1 places do not fit\n  events.jsonl: line 2, byte "), "{table}");
+    assert!(table.starts_with("1 place does not fit\n  events.jsonl: line 2, byte "), "{table}");
     let (code, json, _) = folder.run(&["audit", "verify", "events.jsonl", "--json"]);
     let report = object(&json);
     assert_eq!((code, &report["found"], &report["findings"][0]["line"]), (1, &1.into(), &2.into()));

@@ -345,7 +345,7 @@ fn a_finding_is_one_line_of_text() {
     let text = judge(&folder, lines.concat()).findings[0].to_string();
     let offset = lines[..2].concat().len();
     let wanted = format!(
-        "events.jsonl: line 3, byte {offset}: lines before it were removed (1 numbers are missing), or the line was edited"
+        "events.jsonl: line 3, byte {offset}: lines before it were removed (1 number is missing), or the line was edited"
     );
     assert!(text.ends_with(&wanted), "{text}");
 }

@@ -123,7 +123,8 @@ fn write_table(found: &Verification, anchored: bool) -> io::Result<()> {
     if found.is_intact() {
         out.styled(Style::Good, "everything that can be checked fits")?;
     } else {
-        out.styled(Style::Bad, &format!("{} places do not fit", found.found))?;
+        let places = if found.found == 1 { "1 place does" } else { &format!("{} places do", found.found) };
+        out.styled(Style::Bad, &format!("{places} not fit"))?;
     }
     for finding in &found.findings {
         // Whole, whatever the width: what is wrong stands at the end.

@@ -77,6 +77,9 @@ impl fmt::Display for Fault {
         match self {
             Self::Edited => f.write_str("the line was edited, or lines right before it were removed"),
             Self::HashEdited => f.write_str("the hash of the line was edited; the line itself was not"),
+            Self::Removed { missing: Some(1) } => {
+                f.write_str("lines before it were removed (1 number is missing), or the line was edited")
+            }
             Self::Removed { missing: Some(missing) } => {
                 write!(f, "lines before it were removed ({missing} numbers are missing), or the line was edited")
             }
