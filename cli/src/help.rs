@@ -1,31 +1,47 @@
 //! The text of `nervebus --help`.
 
-/// Usage, options and exit codes.
-pub(crate) const TEXT: &str = "\
+use std::fmt::Write;
+
+use crate::command::ALL;
+
+const HEAD: &str = "\
 nervebus: looks at what a nervebus event bus has written
 
 Usage:
-  nervebus audit stats FILE [--json]
+  nervebus COMMAND [ARGUMENTS] [OPTIONS]
+  nervebus COMMAND --help
   nervebus --help | --version
 
 Commands:
-  audit stats FILE   Reads an audit log (one JSON object a line) from start to end in bounded memory, and prints how
-                     many events of which type it holds, its time span, and which lines are malformed.
-                     FILE may be '-' for standard input. Empty lines are skipped and counted.
+";
 
-Options:
-  --json             Print one JSON object instead of a table.
-  -h, --help         Print this text.
+const FOOT: &str = "
+Options of all commands:
+  --json             Print JSON: an object a line.
+  -h, --help         Print this text, or that of the command.
   -V, --version      Print the version.
 
-Limits of 'audit stats':
-  A line over 16 MiB counts as malformed. The 20 most frequent types are shown; of the types beyond the first 10000
-  different ones, only their events are counted. The first 10 malformed lines are shown with their reason.
+FILE is the file that a log is written to. The rotated files beside it (events.1.jsonl, events.2.jsonl.zst) belong to it.
 
 Exit codes:
-  0  Every line is an event.
-  1  Some lines are malformed; the rest was counted.
+  0  All is well.
+  1  Something is wrong with what was read: lines that are no events, a chain that does not fit, a letter that is not
+     there. What could be read was read.
   2  The command line is wrong.
   3  The input could not be read, or the output not written.
 A reader that closes the output early, such as 'head', is not an error.
+
+Tables are cut to the width of the terminal and coloured there, unless NO_COLOR is set. Control characters of a log are
+always shown as escapes.
 ";
+
+/// Usage, commands and exit codes.
+pub(crate) fn text() -> String {
+    let mut text = HEAD.to_owned();
+    for command in ALL {
+        let usage = format!("{} {}", command.name, command.arguments);
+        // Writing to memory cannot fail.
+        let _ = writeln!(text, "  {usage:<34}{}", command.summary);
+    }
+    text + FOOT
+}

@@ -1,25 +1,31 @@
 //! The command line.
 
+use std::collections::VecDeque;
 use std::error::Error;
 use std::ffi::OsString;
 use std::fmt;
+use std::str::FromStr;
 
-use lexopt::{Arg, Parser};
+use lexopt::{Arg, Parser, ValueExt};
+
+use crate::command::{ALL, Command};
+use crate::text;
 
 /// What the user asked for.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Command {
-    Help,
+#[derive(Debug)]
+pub(crate) enum Line {
+    Help(Option<&'static Command>),
     Version,
-    AuditStats(StatsOptions),
+    Run(&'static Command, Arguments),
 }
 
-/// The options of `nervebus audit stats`.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct StatsOptions {
-    /// A path, or `-` for standard input.
-    pub(crate) file: OsString,
+/// What stands behind a command's words.
+#[derive(Debug)]
+pub(crate) struct Arguments {
+    parser: Parser,
+    name: &'static str,
     pub(crate) json: bool,
+    words: VecDeque<OsString>,
 }
 
 /// A command line that asks for nothing we have.
@@ -27,19 +33,28 @@ pub(crate) struct StatsOptions {
 pub(crate) enum UsageError {
     NoCommand,
     UnknownCommand(String),
-    NoFile,
-    SecondFile(OsString),
+    NoFile(&'static str),
+    TooMany(&'static str, OsString),
+    /// An option's name and what is wrong with its value.
+    Value(String, String),
+    /// Anything else, in words.
+    Other(String),
     Option(lexopt::Error),
 }
 
 impl fmt::Display for UsageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = || ALL.iter().map(|command| format!("'{}'", command.name)).collect::<Vec<_>>().join(", ");
         match self {
-            Self::NoCommand => f.write_str("no command given; there is 'audit stats FILE'"),
-            Self::UnknownCommand(name) => write!(f, "unknown command '{name}'; there is 'audit stats FILE'"),
-            Self::NoFile => f.write_str("'audit stats' needs a FILE ('-' for standard input)"),
-            Self::SecondFile(file) => write!(f, "'audit stats' takes one FILE; '{}' is a second one", file.display()),
-            Self::Option(error) => error.fmt(f),
+            Self::NoCommand => write!(f, "no command given; there are {}", names()),
+            Self::UnknownCommand(name) => write!(f, "unknown command '{}'; there are {}", text::safe(name), names()),
+            Self::NoFile(command) => write!(f, "'{command}' needs a FILE"),
+            Self::TooMany(command, word) => {
+                write!(f, "'{command}' does not know what to do with '{}'", text::safe(&word.to_string_lossy()))
+            }
+            Self::Value(option, reason) => write!(f, "{option}: {}", text::safe(reason)),
+            Self::Other(reason) => f.write_str(&text::safe(reason)),
+            Self::Option(error) => f.write_str(&text::safe(&error.to_string())),
         }
     }
 }
@@ -52,32 +67,102 @@ impl From<lexopt::Error> for UsageError {
     }
 }
 
-/// Reads the command line. `--help` and `--version` win over whatever follows them.
-pub(crate) fn parse(mut parser: Parser) -> Result<Command, UsageError> {
-    let mut words: Vec<OsString> = Vec::new();
-    let mut json = false;
+/// Reads the command's words; its options are left to it. `--help` and `--version` win over whatever follows them.
+pub(crate) fn parse(mut parser: Parser) -> Result<Line, UsageError> {
+    let (mut words, mut json) = (Vec::<String>::new(), false);
     while let Some(arg) = parser.next()? {
         match arg {
-            Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help),
-            Arg::Short('V') | Arg::Long("version") => return Ok(Command::Version),
+            Arg::Short('h') | Arg::Long("help") => return Ok(Line::Help(None)),
+            Arg::Short('V') | Arg::Long("version") => return Ok(Line::Version),
             Arg::Long("json") => json = true,
-            Arg::Value(word) => words.push(word),
+            Arg::Value(word) => words.push(word.to_string_lossy().into_owned()),
             unknown => return Err(unknown.unexpected().into()),
         }
-    }
-    let mut words = words.into_iter();
-    match (words.next(), words.next()) {
-        (None, _) => return Err(UsageError::NoCommand),
-        (Some(first), Some(second)) if first == "audit" && second == "stats" => (),
-        (Some(first), second) => {
-            let words: Vec<_> = [Some(first), second].iter().flatten().map(|w| w.display().to_string()).collect();
-            return Err(UsageError::UnknownCommand(words.join(" ")));
+        let name = words.join(" ");
+        if let Some(command) = ALL.iter().find(|command| command.name == name) {
+            return split(command, parser, json);
+        }
+        if !name.is_empty() && !ALL.iter().any(|command| command.name.starts_with(&format!("{name} "))) {
+            return Err(UsageError::UnknownCommand(name));
         }
     }
-    let file = words.next().ok_or(UsageError::NoFile)?;
-    match words.next() {
-        Some(second) => Err(UsageError::SecondFile(second)),
-        None => Ok(Command::AuditStats(StatsOptions { file, json })),
+    match words.is_empty() {
+        true => Err(UsageError::NoCommand),
+        false => Err(UsageError::UnknownCommand(words.join(" "))),
+    }
+}
+
+fn split(command: &'static Command, mut parser: Parser, json: bool) -> Result<Line, UsageError> {
+    // `--help` wins, wherever it stands.
+    let rest = parser.raw_args()?.collect::<Vec<_>>();
+    let before_end = rest.iter().take_while(|word| *word != "--");
+    if before_end.clone().any(|word| word == "-h" || word == "--help") {
+        return Ok(Line::Help(Some(command)));
+    }
+    let parser = Parser::from_args(rest);
+    Ok(Line::Run(command, Arguments { parser, name: command.name, json, words: VecDeque::new() }))
+}
+
+impl Arguments {
+    /// Goes through the options: `take` is given each by its name, and says whether it knows it.
+    pub(crate) fn each(
+        &mut self,
+        mut take: impl FnMut(&str, &mut Values<'_>) -> Result<bool, UsageError>,
+    ) -> Result<(), UsageError> {
+        while let Some(arg) = self.parser.next()? {
+            let name = match arg {
+                Arg::Long("json") => {
+                    self.json = true;
+                    continue;
+                }
+                Arg::Value(word) => {
+                    self.words.push_back(word);
+                    continue;
+                }
+                Arg::Long(name) => format!("--{name}"),
+                Arg::Short(letter) => format!("-{letter}"),
+            };
+            if !take(&name, &mut Values { parser: &mut self.parser, name: &name })? {
+                return Err(UsageError::Other(format!("'{}' has no option '{name}'", self.name)));
+            }
+        }
+        Ok(())
+    }
+
+    /// The file, which comes first.
+    pub(crate) fn file(&mut self) -> Result<OsString, UsageError> {
+        self.words.pop_front().ok_or(UsageError::NoFile(self.name))
+    }
+
+    /// The next word, if there is one more.
+    pub(crate) fn word(&mut self) -> Option<OsString> {
+        self.words.pop_front()
+    }
+
+    /// Nothing more is expected.
+    pub(crate) fn end(&mut self) -> Result<(), UsageError> {
+        self.words.pop_front().map_or(Ok(()), |word| Err(UsageError::TooMany(self.name, word)))
+    }
+}
+
+/// The value of an option.
+pub(crate) struct Values<'a> {
+    parser: &'a mut Parser,
+    name: &'a str,
+}
+
+impl Values<'_> {
+    pub(crate) fn text(&mut self) -> Result<String, UsageError> {
+        Ok(self.parser.value()?.string()?)
+    }
+
+    pub(crate) fn number<N: FromStr>(&mut self) -> Result<N, UsageError> {
+        let text = self.text()?;
+        text.parse().map_err(|_| self.wrong(format!("'{text}' is not a number that fits here")))
+    }
+
+    pub(crate) fn wrong(&self, reason: String) -> UsageError {
+        UsageError::Value(self.name.to_owned(), reason)
     }
 }
 
@@ -85,16 +170,21 @@ pub(crate) fn parse(mut parser: Parser) -> Result<Command, UsageError> {
 mod tests {
     use super::*;
 
-    fn parse_words(words: &[&str]) -> Result<Command, String> {
-        parse(Parser::from_args(words)).map_err(|error| error.to_string())
+    fn parse_words(words: &[&str]) -> Result<String, String> {
+        match parse(Parser::from_args(words)) {
+            Ok(Line::Run(command, arguments)) => Ok(format!("{} {}", command.name, arguments.json)),
+            Ok(Line::Help(command)) => Ok(format!("help {}", command.map_or("", |command| command.name))),
+            Ok(Line::Version) => Ok("version".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     #[test]
-    fn options_may_stand_anywhere() {
-        let expected = Ok(Command::AuditStats(StatsOptions { file: "-".into(), json: true }));
-        assert_eq!(parse_words(&["audit", "stats", "-", "--json"]), expected);
-        assert_eq!(parse_words(&["--json", "audit", "stats", "-"]), expected);
-        assert_eq!(parse_words(&["audit", "stats", "--help"]), Ok(Command::Help));
+    fn help_wins_wherever_it_stands() {
+        assert_eq!(parse_words(&["--json", "audit", "stats", "-"]), Ok("audit stats true".into()));
+        assert_eq!(parse_words(&["audit", "query", "--type", "x", "--help"]), Ok("help audit query".into()));
+        assert_eq!(parse_words(&["--help", "audit", "nonsense"]), Ok("help ".into()));
+        assert_eq!(parse_words(&["audit", "stats", "--", "--help"]), Ok("audit stats false".into()));
     }
 
     #[test]
@@ -105,9 +195,7 @@ mod tests {
         };
         wrong(&[], "no command");
         wrong(&["audit"], "'audit'");
-        wrong(&["audit", "verify", "x"], "'audit verify'");
-        wrong(&["audit", "stats"], "needs a FILE");
-        wrong(&["audit", "stats", "a", "b"], "'b'");
-        wrong(&["audit", "stats", "a", "--jsn"], "--jsn");
+        wrong(&["audit", "veri\u{1b}fy", "x"], "'audit veri\\u{1b}fy'");
+        wrong(&["--jsn"], "--jsn");
     }
 }

@@ -1,6 +1,8 @@
-//! Seconds since 1970 as a date, and spans of time, for people.
+//! Seconds since 1970 as a date, and spans of time, for people; and moments as people write them.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use nervebus::{Record, json};
 
 /// The first second of the year 10000, behind which RFC 3339 has no dates.
 const YEAR_10000: f64 = 253_402_300_800.0;
@@ -55,9 +57,69 @@ pub(crate) fn span(seconds: f64) -> String {
     }
 }
 
+/// What a moment may be written as.
+const FORMS: &str = "a moment is a date (2026-01-31), a date and time (2026-01-31T23:59:59Z), seconds since 1970, or how \
+                     long ago: 90s, 15m, 2h, 1d, 1w";
+
+/// Reads a moment.
+pub(crate) fn moment(text: &str) -> Result<SystemTime, String> {
+    #[expect(clippy::disallowed_methods, reason = "a command knows no other clock than the machine's")]
+    let now = SystemTime::now();
+    let refused = || format!("'{text}': {FORMS}");
+    let found = ago(text).and_then(|ago| now.checked_sub(ago));
+    found.or_else(|| since_1970(seconds(text)?)).ok_or_else(refused)
+}
+
+/// `15m` as a span.
+fn ago(text: &str) -> Option<Duration> {
+    let unit = text.chars().next_back()?;
+    let each = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        'w' => 604_800,
+        _ => return None,
+    };
+    let count: u64 = text.get(..text.len() - 1)?.parse().ok()?;
+    Some(Duration::from_secs(count.checked_mul(each)?))
+}
+
+/// A date, or a date and time, or a number.
+fn seconds(text: &str) -> Option<f64> {
+    if let Ok(number) = text.parse::<f64>() {
+        return Some(number);
+    }
+    let whole = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text.to_owned() };
+    // The library reads dates where events have them.
+    let event = json!({"type": "a.date", "time": whole}).to_string();
+    Record::from_jsonl(event.as_bytes()).ok()?.timestamp
+}
+
+fn since_1970(seconds: f64) -> Option<SystemTime> {
+    let span = Duration::try_from_secs_f64(seconds.abs()).ok()?;
+    if seconds < 0.0 { UNIX_EPOCH.checked_sub(span) } else { UNIX_EPOCH.checked_add(span) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_moment_may_be_written_in_four_ways() {
+        let at = |seconds: f64| since_1970(seconds).expect("a moment");
+        assert_eq!(moment("1709208000.25"), Ok(at(1_709_208_000.25)));
+        assert_eq!(moment("-1"), Ok(at(-1.0)));
+        assert_eq!(moment("2024-02-29T13:00:00+01:00"), Ok(at(1_709_208_000.0)));
+        assert_eq!(moment("2024-02-29"), Ok(at(1_709_164_800.0)));
+        for (text, seconds) in [("90s", 90), ("15m", 900), ("2h", 7_200), ("1d", 86_400), ("1w", 604_800)] {
+            let ago = moment(text).expect("a span").elapsed().expect("it has passed").as_secs();
+            assert!((seconds..seconds + 60).contains(&ago), "{text}: {ago}");
+        }
+        for wrong in ["", "yesterday", "15 m", "1y", "2024-02-30", "NaN", "1e300", "99999999999999999999d", "é"] {
+            assert!(moment(wrong).is_err_and(|error| error.contains("15m, 2h, 1d")), "{wrong}");
+        }
+    }
 
     #[test]
     fn dates_are_right_at_the_edges() {

@@ -132,3 +132,22 @@ fn a_reader_that_closes_its_end_is_not_an_error() {
     let output = child.wait_with_output().expect("the command ends");
     assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
 }
+
+#[test]
+fn rotated_and_compressed_files_are_counted_with_the_active_one() {
+    let folder = std::env::temp_dir().join(format!("nervebus-audit-stats-set-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let line = LOG.lines().next().unwrap();
+    std::fs::write(folder.join("events.1.jsonl"), format!("{line}\ngarbage\n")).unwrap();
+    std::fs::write(folder.join("events.2.jsonl.zst"), zstd::encode_all(format!("{line}\n").as_bytes(), 3).unwrap())
+        .unwrap();
+    std::fs::write(folder.join("events.jsonl"), format!("{line}\n\n{}", &line[..40])).unwrap();
+    let path = folder.join("events.jsonl");
+    let (code, table, stderr) = run(&["audit", "stats", path.to_str().unwrap()], "");
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert_eq!((code, stderr.as_str()), (1, ""));
+    for part in ["files      3", "lines      6", "events     3", "empty      1", "malformed  1", "unfinished 1"] {
+        assert!(table.contains(part), "no {part:?} in\n{table}");
+    }
+    assert!(table.contains("events.1.jsonl: line 2: "), "{table}");
+}

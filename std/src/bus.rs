@@ -1,5 +1,7 @@
 //! The handle that users hold.
 
+mod audit;
+
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -104,7 +104,16 @@ pub use crate::records::audit::AuditLog;
 pub use crate::records::audit::account::{AuditError, AuditStats};
 pub use crate::records::audit::sync::Sync;
 pub use crate::records::dead_letter_log::DeadLetterLog;
+pub use crate::records::dead_letter_log::file::{DeadLetterFile, StoredLetter};
 pub use crate::records::line::{LineError, Record};
+pub use crate::records::reader::entries::{AuditEntries, AuditEntry};
+pub use crate::records::reader::follow::AuditFollow;
+pub use crate::records::reader::tally::{ReadTally, SkipReason, SkippedLine};
+pub use crate::records::reader::{AuditReader, ReadError};
+#[cfg(feature = "blake3")]
+pub use crate::records::verify::finding::{Fault, Finding};
+#[cfg(feature = "blake3")]
+pub use crate::records::verify::{AuditVerifier, Beginning, InvalidHash, Verification};
 pub use crate::registry::{BusRegistry, RegistryError};
 pub use crate::request::Request;
 pub use crate::stream::EventStream;

@@ -3,6 +3,7 @@
 
 pub(crate) mod affinity;
 pub(crate) mod clock;
+pub(crate) mod log_file;
 pub(crate) mod manual_clock;
 pub(crate) mod place;
 pub(crate) mod pool;

@@ -1,5 +1,6 @@
 //! The file that dead letters are kept in: what a user says about it, and how it is read back.
 
+pub(crate) mod file;
 pub(crate) mod line;
 #[cfg(test)]
 mod tests;

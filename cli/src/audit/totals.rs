@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::io::{self, BufRead};
 
-use nervebus::Record;
+use nervebus::{AuditEntries, ReadError, Record};
 
 use crate::lines::{self, Line, MAX_LINE};
+use crate::progress::Progress;
 
 /// The largest number of types that are told apart. Events of further types are counted together.
 const MAX_TYPES: usize = 10_000;
@@ -19,7 +20,9 @@ const MAX_REASON: usize = 500;
 /// A malformed line.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Malformed {
-    /// Counted from 1.
+    /// The file, where there are several.
+    pub(crate) file: Option<String>,
+    /// Counted from 1 in its file; 0 where it is not known.
     pub(crate) line: u64,
     pub(crate) reason: String,
 }
@@ -35,6 +38,9 @@ pub(crate) struct Stats {
     further_types: u64,
     /// The earliest and the latest timestamp.
     span: Option<(f64, f64)>,
+    files: u64,
+    /// Lines that have no end yet.
+    unfinished: u64,
 }
 
 impl Stats {
@@ -52,6 +58,30 @@ impl Stats {
                 Line::Whole => stats.count(&line),
             }
         }
+    }
+
+    /// Counts all lines of a log and its rotated files.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the reader reports first.
+    pub(crate) fn of_log(entries: &mut AuditEntries, progress: &mut Progress) -> Result<Self, ReadError> {
+        let mut stats = Self::default();
+        while let Some(entry) = entries.next() {
+            stats.add(&entry?.record);
+            if stats.events.is_multiple_of(4_096) {
+                progress.at(entries.tally().bytes);
+            }
+        }
+        let tally = entries.tally();
+        (stats.files, stats.empty, stats.malformed) = (tally.files, tally.blank, tally.skipped);
+        stats.unfinished = tally.unfinished;
+        for skipped in tally.first_skipped.iter().take(MAX_REASONS) {
+            let reason = cut(&skipped.reason.to_string(), MAX_REASON).to_string();
+            let file = Some(skipped.path.display().to_string());
+            stats.first_malformed.push(Malformed { file, line: skipped.line.unwrap_or(0), reason });
+        }
+        Ok(stats)
     }
 
     fn count(&mut self, line: &[u8]) {
@@ -85,13 +115,23 @@ impl Stats {
         self.malformed += 1;
         if self.first_malformed.len() < MAX_REASONS {
             let reason = cut(&reason, MAX_REASON).to_string();
-            self.first_malformed.push(Malformed { line: self.lines(), reason });
+            self.first_malformed.push(Malformed { file: None, line: self.lines(), reason });
         }
     }
 
     /// All lines, of whatever kind.
     pub(crate) fn lines(&self) -> u64 {
-        self.events + self.empty + self.malformed
+        self.events + self.empty + self.malformed + self.unfinished
+    }
+
+    /// How many files there are; 0 for standard input.
+    pub(crate) fn files(&self) -> u64 {
+        self.files
+    }
+
+    /// Lines that have no end yet.
+    pub(crate) fn unfinished(&self) -> u64 {
+        self.unfinished
     }
 
     /// Lines that are an event.

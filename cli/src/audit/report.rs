@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use nervebus::{Value, json};
 
-use crate::stats::Stats;
+use crate::audit::totals::Stats;
+use crate::text::safe;
 use crate::time;
 
 /// How many types are shown.
@@ -33,19 +34,27 @@ pub(crate) fn table(name: &str, stats: &Stats) -> String {
     for malformed in stats.first_malformed() {
         // Quotes and backslashes stay: the reasons quote the log, and are escaped once already where they do.
         let reason: String = malformed.reason.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-        put(&mut text, format_args!("  line {}: {reason}\n", malformed.line));
+        let file = malformed.file.as_ref().map_or(String::new(), |file| format!("{}: ", safe(file)));
+        let line = if malformed.line > 0 { format!("line {}", malformed.line) } else { "from here on".to_owned() };
+        put(&mut text, format_args!("  {file}{line}: {reason}\n"));
     }
     text
 }
 
 fn write_totals(text: &mut String, name: &str, stats: &Stats) {
     put(text, format_args!("audit log  {}\n", name.escape_debug()));
+    if stats.files() > 0 {
+        put(text, format_args!("files      {}\n", stats.files()));
+    }
     put(text, format_args!("lines      {}\n", stats.lines()));
     put(text, format_args!("events     {}\n", stats.events()));
     if stats.empty() > 0 {
         put(text, format_args!("empty      {}\n", stats.empty()));
     }
     put(text, format_args!("malformed  {}\n", stats.malformed()));
+    if stats.unfinished() > 0 {
+        put(text, format_args!("unfinished {}\n", stats.unfinished()));
+    }
     match stats.span() {
         None => put(text, format_args!("time span  no timestamps\n")),
         Some((from, to)) => {
@@ -59,14 +68,16 @@ fn write_totals(text: &mut String, name: &str, stats: &Stats) {
 /// One JSON object on one line.
 pub(crate) fn json(name: &str, stats: &Stats) -> String {
     let top = stats.top(TOP).into_iter().map(|(event_type, count)| json!({"event_type": event_type, "events": count}));
-    let malformed = stats.first_malformed().iter().map(|m| json!({"line": m.line, "reason": m.reason}));
+    let malformed = stats.first_malformed().iter().map(|m| json!({"file": m.file, "line": m.line, "reason": m.reason}));
     let (from, to) = stats.span().unzip();
     let object = json!({
         "path": name,
+        "files": stats.files(),
         "lines": stats.lines(),
         "events": stats.events(),
         "empty": stats.empty(),
         "malformed": stats.malformed(),
+        "unfinished": stats.unfinished(),
         "first_malformed": malformed.collect::<Vec<Value>>(),
         "distinct_types": stats.distinct_types(),
         "has_further_types": stats.has_further_types(),

@@ -1,0 +1,115 @@
+//! Commands that look at audit logs, and what they share.
+
+pub(crate) mod query;
+pub(crate) mod report;
+pub(crate) mod stats;
+pub(crate) mod tail;
+pub(crate) mod totals;
+pub(crate) mod verify;
+
+use std::io;
+use std::time::SystemTime;
+
+use nervebus::{AuditEntry, AuditReader, ReadError, ReadTally};
+
+use crate::Outcome;
+use crate::options::{UsageError, Values};
+use crate::output::{self, Output};
+use crate::text::{safe, safe_json, short};
+use crate::time;
+
+/// What `--help` says of the options that choose events.
+macro_rules! filters_help {
+    () => {
+        "  --type PATTERN     Only this type, or those that the pattern matches: 'order.placed', 'chat.*', '*.failed'.
+  --since TIME       Only events of this moment or later: 2026-01-31, 2026-01-31T23:59:59Z, seconds since 1970, or
+                     how long ago: 90s, 15m, 2h, 1d, 1w.
+  --until TIME       Only events of this moment or earlier.
+  --correlation ID   Only events with this correlation id.
+  --source NAME      Only events from this source.
+"
+    };
+}
+pub(crate) use filters_help;
+
+/// Which events somebody wants to see.
+#[derive(Debug, Default)]
+pub(crate) struct Filters {
+    pattern: Option<String>,
+    since: Option<SystemTime>,
+    until: Option<SystemTime>,
+    correlation: Option<String>,
+    source: Option<String>,
+}
+
+impl Filters {
+    /// Takes an option if it is one of these.
+    pub(crate) fn take(&mut self, name: &str, values: &mut Values<'_>) -> Result<bool, UsageError> {
+        match name {
+            "--type" => self.pattern = Some(values.text()?),
+            "--since" => self.since = Some(moment(values)?),
+            "--until" => self.until = Some(moment(values)?),
+            "--correlation" => self.correlation = Some(values.text()?),
+            "--source" => self.source = Some(values.text()?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// The reader that gives these events.
+    pub(crate) fn apply(self, mut reader: AuditReader) -> Result<AuditReader, ReadError> {
+        if let Some(pattern) = self.pattern {
+            reader = reader.topic(&pattern)?;
+        }
+        if let Some(since) = self.since {
+            reader = reader.since(since);
+        }
+        if let Some(until) = self.until {
+            reader = reader.until(until);
+        }
+        if let Some(id) = self.correlation {
+            reader = reader.correlation_id(id);
+        }
+        if let Some(source) = self.source {
+            reader = reader.source(source);
+        }
+        Ok(reader)
+    }
+}
+
+/// The value of an option as a moment.
+pub(crate) fn moment(values: &mut Values<'_>) -> Result<SystemTime, UsageError> {
+    let text = values.text()?;
+    time::moment(&text).map_err(|reason| values.wrong(reason))
+}
+
+/// A log that cannot be read, or was asked for what it cannot have.
+pub(crate) fn refused(error: &ReadError) -> Outcome {
+    output::complain(&error.to_string());
+    if matches!(error, ReadError::InvalidPattern { .. }) { Outcome::Usage } else { Outcome::Failed }
+}
+
+/// Writes an event: the line as it stands in the log, or a row of a table.
+pub(crate) fn write_event(out: &mut Output, entry: &AuditEntry, json: bool) -> io::Result<()> {
+    if json {
+        return out.line(&safe_json(entry.json()));
+    }
+    let record = &entry.record;
+    let at = record.timestamp.map_or_else(|| "-".to_owned(), time::date);
+    let name = short(&safe(&record.event_type), 60);
+    let mut row = format!("{at:<24}  {name:<28}  {}", safe_json(&record.payload.to_string()));
+    for (what, value) in [("source", &record.source), ("correlation", &record.correlation_id)] {
+        if let Some(value) = value {
+            row += &format!("  {what}={}", safe(value));
+        }
+    }
+    out.row(&row)
+}
+
+/// Says on standard error what was skipped; the outcome of reading it.
+pub(crate) fn account(tally: &ReadTally) -> Outcome {
+    let Some(first) = tally.first_skipped.first() else { return Outcome::Clean };
+    let lines = if tally.skipped == 1 { "1 line was" } else { &format!("{} lines were", tally.skipped) };
+    output::complain(&format!("{lines} skipped, the first one at {first}"));
+    Outcome::Damaged
+}

@@ -1,0 +1,81 @@
+//! `nervebus dead-letters retry`: the events of letters, for whoever emits them once more.
+
+use crate::Outcome;
+use crate::command::Command;
+use crate::dead_letters::{Choice, Trouble, choice_help, open, settle};
+use crate::options::{Arguments, UsageError};
+use crate::output::{Output, complain};
+use crate::text::safe_json;
+
+pub(crate) const COMMAND: Command = Command {
+    name: "dead-letters retry",
+    arguments: "FILE [ID]...",
+    summary: "Their events as lines, to be emitted once more.",
+    help: concat!(
+        "\
+nervebus dead-letters retry: the events of letters as lines of JSON on standard output, to be emitted once more
+
+Usage:
+  nervebus dead-letters retry FILE ID... [--purge]
+  nervebus dead-letters retry FILE [OPTIONS] [--purge]
+  nervebus dead-letters retry FILE --all [--purge]
+
+A letter can be handed to the one handler that failed only by the bus that has it: a service does that itself, with
+'bus.dead_letters().retry(id)'. What this command can do without one is to write the events as lines of an audit log,
+which 'nervebus replay' or a service takes and emits: then all handlers get them again.
+
+Options:
+",
+        choice_help!(),
+        "  --all              All letters.
+  --purge            Take the letters out of the file once their events are written. Only while no bus uses the file:
+                     it would write them back.
+  --json             No difference: the output is always one JSON object a line.
+
+Examples:
+  nervebus dead-letters retry letters.jsonl 17 18
+  nervebus dead-letters retry letters.jsonl --type 'order.*' --purge > again.jsonl
+
+Exit codes: 0 written; 1 a letter is not there, or some lines are no letters; 2 wrong command line; 3 cannot read or
+write.
+"
+    ),
+    run,
+};
+
+fn run(mut arguments: Arguments) -> Result<Outcome, UsageError> {
+    let (mut choice, mut purge) = (Choice::default(), false);
+    arguments.each(|name, values| {
+        if name == "--purge" {
+            purge = true;
+            return Ok(true);
+        }
+        choice.take(name, values)
+    })?;
+    let path = arguments.file()?;
+    choice.take_ids(&mut arguments)?;
+    if choice.is_open() {
+        return Err(UsageError::Other("'dead-letters retry' needs the IDs of letters, a filter, or --all".into()));
+    }
+    let mut file = match open(&path) {
+        Ok(file) => file,
+        Err(outcome) => return Ok(outcome),
+    };
+    let (mut out, mut written) = (Output::new(), Vec::new());
+    let result = choice.each(&file, false, |letter| {
+        out.line(&safe_json(&letter.event_json()))?;
+        written.push(letter.letter.id);
+        Ok(true)
+    });
+    let result = result.and_then(|complete| out.flush().map(|()| complete).map_err(Trouble::Write));
+    let is_out = result.is_ok();
+    let outcome = settle(&file, result);
+    if purge
+        && is_out
+        && let Err(error) = file.remove(&written)
+    {
+        complain(&format!("the events are written, but the letters cannot be taken out: {error}"));
+        return Ok(Outcome::Failed);
+    }
+    Ok(outcome)
+}
