@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::platform::log_file::{FileId, LogFile, id_at};
 use crate::platform::storage::Disk;
+use crate::platform::threads;
 use crate::records::audit::segments::Names;
 use crate::records::reader::ReadError;
 use crate::records::reader::backward::{Backward, Blocks};
@@ -13,8 +14,9 @@ use crate::records::reader::backward::{Backward, Blocks};
 use crate::records::reader::compressed::{Decoded, Windows};
 use crate::records::reader::forward::Forward;
 
-/// How often a set that changes while its files are opened is looked at anew.
-const LOOKS: u32 = 16;
+/// How often a set that changes while its files are opened is looked at anew. A rotation takes as long as a look; only a log
+/// that is rotated for every line or two keeps anybody at it.
+const LOOKS: u32 = 10_000;
 
 /// One file of the set.
 #[derive(Debug)]
@@ -50,10 +52,17 @@ pub(crate) fn snapshot(path: &Path) -> Result<Vec<Part>, ReadError> {
                 Ok(part) => parts.push(part),
             }
         }
-        looks += 1;
-        if looks == LOOKS || is_as_opened(path, &named, &parts)? {
+        if is_as_opened(path, &named, &parts)? {
             return if parts.is_empty() { Err(ReadError::NotThere { path: path.to_owned() }) } else { Ok(parts) };
         }
+        looks += 1;
+        if looks == LOOKS {
+            // Better none than some with a file missing that nobody would know of.
+            let error =
+                io::Error::new(io::ErrorKind::ResourceBusy, "it is rotated faster than its files can be opened");
+            return Err(ReadError::Unreadable { path: path.to_owned(), error });
+        }
+        threads::yield_now();
     }
 }
 
