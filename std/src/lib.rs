@@ -46,6 +46,7 @@ mod publisher;
 mod range;
 mod receipt;
 mod records;
+mod redact;
 mod registry;
 mod request;
 mod stream;
@@ -98,6 +99,9 @@ pub use crate::receipt::Receipt;
 pub use crate::records::audit::{AuditLog, AuditStats};
 pub use crate::records::dead_letter_log::DeadLetterLog;
 pub use crate::records::line::{LineError, Record};
+#[cfg(feature = "regex")]
+pub use crate::redact::PatternError;
+pub use crate::redact::{Counts, DataClass, Redactor};
 pub use crate::registry::{BusRegistry, RegistryError};
 pub use crate::request::Request;
 pub use crate::stream::EventStream;
