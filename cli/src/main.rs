@@ -3,6 +3,7 @@
 mod help;
 mod lines;
 mod options;
+mod redact;
 mod report;
 mod stats;
 mod time;
@@ -13,6 +14,7 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use nervebus::Redactor;
 use options::{Command, StatsOptions};
 use stats::Stats;
 
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
         Ok(Command::Help) => print(help::TEXT),
         Ok(Command::Version) => print(concat!("nervebus ", env!("CARGO_PKG_VERSION"), "\n")),
         Ok(Command::AuditStats(options)) => audit_stats(&options),
+        Ok(Command::Redact { stats }) => redact_lines(stats),
         Err(error) => {
             complain(&format!("{error}\nTry 'nervebus --help'."));
             Outcome::Usage
@@ -51,6 +54,22 @@ fn audit_stats(options: &StatsOptions) -> Outcome {
     match print(&text) {
         Outcome::Clean if stats.malformed() > 0 => Outcome::Malformed,
         outcome => outcome,
+    }
+}
+
+fn redact_lines(stats: bool) -> Outcome {
+    let (mut input, mut output) = (io::stdin().lock(), io::stdout().lock());
+    match redact::lines(&Redactor::default(), &mut input, &mut output) {
+        Ok(totals) if stats => {
+            // If standard error is gone, nobody is left to be told.
+            let _ = io::stderr().write_all(redact::table(&totals).as_bytes());
+            Outcome::Clean
+        }
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            complain(&format!("cannot redact: {error}"));
+            Outcome::Unreadable
+        }
+        _ => Outcome::Clean,
     }
 }
 

@@ -12,6 +12,10 @@ pub(crate) enum Command {
     Help,
     Version,
     AuditStats(StatsOptions),
+    /// `nervebus redact`, and whether counts are wanted.
+    Redact {
+        stats: bool,
+    },
 }
 
 /// The options of `nervebus audit stats`.
@@ -35,8 +39,10 @@ pub(crate) enum UsageError {
 impl fmt::Display for UsageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoCommand => f.write_str("no command given; there is 'audit stats FILE'"),
-            Self::UnknownCommand(name) => write!(f, "unknown command '{name}'; there is 'audit stats FILE'"),
+            Self::NoCommand => f.write_str("no command given; there are 'audit stats FILE' and 'redact'"),
+            Self::UnknownCommand(name) => {
+                write!(f, "unknown command '{name}'; there are 'audit stats FILE' and 'redact'")
+            }
             Self::NoFile => f.write_str("'audit stats' needs a FILE ('-' for standard input)"),
             Self::SecondFile(file) => write!(f, "'audit stats' takes one FILE; '{}' is a second one", file.display()),
             Self::Option(error) => error.fmt(f),
@@ -55,12 +61,13 @@ impl From<lexopt::Error> for UsageError {
 /// Reads the command line. `--help` and `--version` win over whatever follows them.
 pub(crate) fn parse(mut parser: Parser) -> Result<Command, UsageError> {
     let mut words: Vec<OsString> = Vec::new();
-    let mut json = false;
+    let (mut json, mut stats) = (false, false);
     while let Some(arg) = parser.next()? {
         match arg {
             Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help),
             Arg::Short('V') | Arg::Long("version") => return Ok(Command::Version),
             Arg::Long("json") => json = true,
+            Arg::Long("stats") => stats = true,
             Arg::Value(word) => words.push(word),
             unknown => return Err(unknown.unexpected().into()),
         }
@@ -68,6 +75,7 @@ pub(crate) fn parse(mut parser: Parser) -> Result<Command, UsageError> {
     let mut words = words.into_iter();
     match (words.next(), words.next()) {
         (None, _) => return Err(UsageError::NoCommand),
+        (Some(first), None) if first == "redact" && !json => return Ok(Command::Redact { stats }),
         (Some(first), Some(second)) if first == "audit" && second == "stats" => (),
         (Some(first), second) => {
             let words: Vec<_> = [Some(first), second].iter().flatten().map(|w| w.display().to_string()).collect();
