@@ -8,6 +8,7 @@ mod lines;
 mod options;
 mod output;
 mod progress;
+mod redact;
 mod text;
 mod time;
 

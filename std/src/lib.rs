@@ -46,6 +46,7 @@ mod publisher;
 mod range;
 mod receipt;
 mod records;
+mod redact;
 mod registry;
 mod request;
 mod stream;
@@ -114,6 +115,9 @@ pub use crate::records::reader::{AuditReader, ReadError};
 pub use crate::records::verify::finding::{Fault, Finding};
 #[cfg(feature = "blake3")]
 pub use crate::records::verify::{AuditVerifier, Beginning, InvalidHash, Verification};
+#[cfg(feature = "regex")]
+pub use crate::redact::PatternError;
+pub use crate::redact::{Counts, DataClass, Redactor};
 pub use crate::registry::{BusRegistry, RegistryError};
 pub use crate::request::Request;
 pub use crate::stream::EventStream;
