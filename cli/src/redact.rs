@@ -162,8 +162,7 @@ impl Work<'_> {
 
 /// The counts as one line of JSON.
 fn json(Totals { lines, too_long, counts }: &Totals) -> String {
-    let name = |class: DataClass| if class == DataClass::Key { "KEY" } else { class.name() };
-    let classes = counts.iter().map(|(class, count)| (name(class).to_owned(), Value::from(count))).collect();
+    let classes = counts.iter().map(|(class, count)| (class.to_string(), Value::from(count))).collect();
     let object = nervebus::json!({
         "lines": lines,
         "replaced": counts.total(),

@@ -34,11 +34,12 @@ use crate::platform::{random, threads};
 use crate::range::nanos;
 use crate::records::audit::AuditLog;
 use crate::records::audit::account::AuditAccount;
-use crate::records::audit::line::Screen;
 use crate::records::audit::log::Log;
 use crate::records::audit::writer::AuditWriter;
 use crate::records::dead_letter_log::DeadLetterLog;
 use crate::records::dead_letter_log::writer::LetterWriter;
+use crate::redact::Redactor;
+use crate::redact::screen::Screen;
 use crate::worker_pool::WorkerPool;
 
 /// The lane of the timer's thread: one that no handler can be on.
@@ -68,6 +69,7 @@ pub struct Builder {
     seed: u64,
     runtime: Runtime,
     pub(crate) pool: Option<WorkerPool>,
+    screen: Screen,
 }
 
 impl Builder {
@@ -93,6 +95,7 @@ impl Builder {
             seed: random::bits(),
             runtime: Runtime::default(),
             pool: None,
+            screen: Screen::default(),
         }
     }
 
@@ -113,6 +116,35 @@ impl Builder {
     /// none. Needs room for at least one [dead letter](Self::dead_letters).
     pub fn dead_letter_log(mut self, log: DeadLetterLog) -> Self {
         self.dead_letter_log = Some(log);
+        self
+    }
+
+    /// Has everything that leaves the bus for a record pass a redactor: the lines of the audit log and of the dead letter
+    /// log, and the texts of errors in dead letters, in the history of their attempts, in the answers of requests and in
+    /// `system.*` events. Handlers see events as they were emitted, and so does a dead letter that is sent back.
+    ///
+    /// Default: nothing is redacted. What was replaced is counted by class, in [`Stats::redacted`](crate::Stats::redacted). A
+    /// redactor whose hooks panic hides the whole value.
+    ///
+    /// # Cost
+    ///
+    /// Nothing for emitters: it runs on the threads that write the logs, and where a handler has failed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use nervebus::{Bus, Redactor, json};
+    ///
+    /// let bus = Bus::builder().redact(Redactor::default()).build()?;
+    /// bus.on("user.login").handle(|event| Err(format!("no account for {}", event["email"])))?;
+    /// bus.emit_and_wait("user.login", json!({"email": "alice@example.org"}))?;
+    /// let letter = &bus.dead_letters().list()[0];
+    /// assert_eq!(letter.error, r#"no account for "[REDACTED_EMAIL]""#);
+    /// assert_eq!(letter.event["email"], "alice@example.org", "what would be sent back");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn redact(mut self, redactor: Redactor) -> Self {
+        self.screen = Screen::new(redactor);
         self
     }
 
@@ -247,9 +279,10 @@ impl Builder {
         let audit = self.audit.as_ref().map(|log| Audit { path: log.path.clone(), account: Arc::clone(&account) });
         // From here on dropping the bus stops what was started.
         let bus = Bus::new(Arc::clone(&engine), audit, self.timing);
+        let screen = engine.audit_screen.clone().unwrap_or_else(|| engine.screen.clone());
         let writer = engine.tap.as_ref().zip(log).map(|(queue, log)| {
             let (engine, queue) = (Arc::clone(&engine), Arc::clone(queue));
-            AuditWriter { engine, queue, account, log, screen: Screen, woken_at: None, failing_since: 0 }
+            AuditWriter { engine, queue, account, log, screen, woken_at: None, failing_since: 0 }
         });
         let started = start_letter_writer(letter_writer).and_then(|()| self.start_threads(&engine, writer));
         if let Err(error) = started {
@@ -273,7 +306,8 @@ impl Builder {
         let Some(log) = &self.dead_letter_log else {
             return Ok((DeadLetterStore::new(self.dead_letters, self.clock.clone()), None));
         };
-        let opened = log.open(&self.storage, self.dead_letters, self.clock.clone());
+        let screen = if log.is_redacted { &self.screen } else { &Screen::default() };
+        let opened = log.open(&self.storage, self.dead_letters, self.clock.clone(), screen);
         let (store, writer) = opened.map_err(|error| BuildError::DeadLetterLog { path: log.path.clone(), error })?;
         Ok((store, Some(writer)))
     }
@@ -302,6 +336,8 @@ impl Builder {
             inline_again: Underway::default(),
             guards: self.guards.guards(),
             dead_letters,
+            screen: self.screen.clone(),
+            audit_screen: self.audit.as_ref().and_then(|log| log.screen.clone()),
             system_begun: AtomicU64::new(0),
             system: AtomicU64::new(0),
             system_lost: AtomicU64::new(0),

@@ -22,6 +22,7 @@ mod phone;
 mod provider;
 mod rules;
 mod scan;
+pub(crate) mod screen;
 mod secret;
 mod text;
 mod token;

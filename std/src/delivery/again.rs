@@ -8,7 +8,7 @@ use nervebus_core::SubscriptionId;
 
 use crate::delivery::count;
 use crate::delivery::dead_letters::DeadLetter;
-use crate::delivery::failure::{HandlerError, drop_quietly, text_of};
+use crate::delivery::failure::drop_quietly;
 use crate::delivery::handler::guarded;
 use crate::delivery::parking::{Parking, Spot};
 use crate::delivery::retry::History;
@@ -53,14 +53,13 @@ impl Redelivery {
     /// Tells whoever asked, if the event is a request that the handler answers, that it has not and why. Once for each
     /// delivery of an emit: those who have declined are counted.
     #[cold]
-    pub(crate) fn decline(&self, error: &HandlerError) {
+    pub(crate) fn decline(&self, error: String) {
         let event = self.event.as_event();
         let reply = event.head.meta.as_deref().and_then(|meta| meta.reply.as_deref());
         if let (Some(reply), true, Origin::Emit) = (reply, self.subscription.answers(), &self.origin) {
-            let text = text_of(error);
             // Waking who asked is user code.
             let _ = guarded(|| {
-                reply.fail(text);
+                reply.fail(error);
                 Ok(())
             });
         }

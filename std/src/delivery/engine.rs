@@ -22,6 +22,7 @@ use crate::platform::place::{Place, STRIPES};
 use crate::platform::random::Dice;
 use crate::platform::runtime::Runtime;
 use crate::platform::signal::Signal;
+use crate::redact::screen::Screen;
 
 /// The topic of the record of a failed handler.
 pub(crate) const HANDLER_ERROR: &str = "system.handler_error";
@@ -128,6 +129,10 @@ pub(crate) struct Engine {
     /// What guards the bus as a whole against its emitters.
     pub(crate) guards: Guards,
     pub(crate) dead_letters: DeadLetterStore,
+    /// What error texts pass, and what the logs write.
+    pub(crate) screen: Screen,
+    /// What the audit log passes, if that is another.
+    pub(crate) audit_screen: Option<Screen>,
     /// Events that the bus has begun to emit itself.
     pub(crate) system_begun: AtomicU64,
     /// Events that the bus emitted itself.

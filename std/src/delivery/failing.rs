@@ -100,7 +100,7 @@ impl Engine {
             return Err(Box::new((failed, reason_of(error))));
         };
         if was_called(error) {
-            failed.history.record(error, self.clock.wall_seconds());
+            failed.history.record(self.text_of(error), self.clock.wall_seconds());
         }
         let Some(at) = self.next_try(retrying, &mut failed, error) else {
             return Err(Box::new((failed, reason_of(error))));
@@ -141,7 +141,7 @@ impl Engine {
             failed.put_off += 1;
             if failed.put_off == 1 {
                 // Whoever asks does not wait for the breaker.
-                failed.decline(error);
+                failed.decline(self.text_of(error));
             }
             // What waits for one breaker does not come back together.
             let left = failed.subscription.breaker().map_or(Duration::ZERO, Breaker::next_try);
@@ -281,11 +281,16 @@ impl Engine {
         act(&Event { head: &head, call, ..kept })
     }
 
+    /// What is written of an error: its text, redacted.
+    fn text_of(&self, error: &HandlerError) -> String {
+        self.screen.owned(text_of(error))
+    }
+
     /// The end of a delivery that failed: a record, and a dead letter, or the one that it came from.
     fn lay_down(&self, lane: &str, failed: Redelivery, reason: Reason, error: &HandlerError) {
-        let text = text_of(error);
+        let text = self.text_of(error);
         if failed.put_off == 0 {
-            failed.decline(error);
+            failed.decline(text.clone());
         }
         if !was_called(error) {
             failed.subscription.aside.fail();
@@ -330,7 +335,7 @@ impl Engine {
         let Redelivery { event, subscription, calls, mut history, origin, .. } = failed;
         let Origin::Letter(letter) = origin else { return };
         let failed_at = self.clock.wall_seconds();
-        history.record(error, failed_at);
+        history.record(text.clone(), failed_at);
         self.dead_letters.put_back(Arc::new(DeadLetter {
             id: letter.id,
             event,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::delivery::failure::{HandlerError, drop_quietly, text_of};
+use crate::delivery::failure::{HandlerError, drop_quietly};
 use crate::error::BuildError;
 use crate::range;
 
@@ -260,9 +260,9 @@ pub(crate) struct History(Vec<Attempt>);
 impl History {
     /// Writes an attempt down, with the text of its error, not the error: that is the user's, and may be large or do
     /// something when it is dropped.
-    pub(crate) fn record(&mut self, error: &HandlerError, at: f64) {
+    pub(crate) fn record(&mut self, error: String, at: f64) {
         if self.0.len() < MAX_ATTEMPTS as usize {
-            self.0.push(Attempt { number: self.0.len() as u32 + 1, error: text_of(error), at });
+            self.0.push(Attempt { number: self.0.len() as u32 + 1, error, at });
         }
     }
 

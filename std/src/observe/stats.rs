@@ -18,6 +18,7 @@ use crate::delivery::ledger::Ledger;
 use crate::delivery::parking::{HeldUp, Parking};
 use crate::delivery::subscription::Subscription;
 use crate::records::audit::account::{AuditAccount, AuditStats};
+use crate::redact::screen::Screen;
 
 /// A snapshot of a bus; see [`Bus::stats`](crate::Bus::stats). Serializes to JSON.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -43,6 +44,8 @@ pub struct Stats {
     pub audit: Option<AuditStats>,
     /// What the guards against emitters did.
     pub guards: GuardStats,
+    /// How many values of which class were [redacted](crate::Builder::redact), in logs and in texts of errors.
+    pub redacted: BTreeMap<String, u64>,
     /// The books, read at the same time; serialized with `balanced`.
     pub ledger: Ledger,
     /// Since the bus was built.
@@ -259,6 +262,7 @@ pub(crate) fn stats(engine: &Engine, audit: Option<(&Path, &AuditAccount)>) -> S
         }),
         audit: audit.zip(engine.tap.as_ref()).map(|((path, account), queue)| account.stats(path, queue)),
         guards: guards(engine),
+        redacted: redacted(engine),
         ledger: engine.ledger(),
         uptime: engine.clock.since(engine.started),
     }
@@ -299,6 +303,12 @@ fn shed(queues: &[Arc<Queue>]) -> Option<ShedStats> {
         normal: sum(Class::Normal),
         high: sum(Class::High),
     })
+}
+
+fn redacted(engine: &Engine) -> BTreeMap<String, u64> {
+    let mut counts = engine.screen.counts();
+    counts += engine.audit_screen.as_ref().map(Screen::counts).unwrap_or_default();
+    counts.iter().map(|(class, count)| (class.to_string(), count)).collect()
 }
 
 fn guards(engine: &Engine) -> GuardStats {

@@ -11,7 +11,6 @@ mod faults;
 pub(crate) mod line;
 pub(crate) mod log;
 mod rotation;
-#[allow(dead_code, reason = "the reader uses it next")]
 pub(crate) mod segments;
 pub(crate) mod sync;
 mod tail;
@@ -26,6 +25,8 @@ use crate::error::BuildError;
 use crate::range::{nanos, number};
 use crate::records::audit::log::Plan;
 use crate::records::audit::sync::Sync;
+use crate::redact::Redactor;
+use crate::redact::screen::Screen;
 
 /// The fewest and the most bytes of a file, and how many rotated ones may be kept.
 const FILE_BYTES: (u64, u64) = (1 << 10, 1 << 40);
@@ -87,6 +88,8 @@ const SYNCS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_se
 pub struct AuditLog {
     pub(crate) path: PathBuf,
     pub(crate) lane: Lane,
+    /// What its lines pass, if that is not what the bus says.
+    pub(crate) screen: Option<Screen>,
     pub(crate) plan: Plan,
 }
 
@@ -94,7 +97,19 @@ impl AuditLog {
     /// A log in this file, which is made if need be, with the folders above it. The file is opened when the bus is
     /// built: a path that cannot be written fails there.
     pub fn at(path: impl AsRef<Path>) -> Self {
-        Self { path: path.as_ref().to_owned(), lane: Lane::new(AUDIT).capacity(8192), plan: Plan::default() }
+        Self {
+            path: path.as_ref().to_owned(),
+            lane: Lane::new(AUDIT).capacity(8192),
+            plan: Plan::default(),
+            screen: None,
+        }
+    }
+
+    /// Has the lines of this log pass a redactor: payload, source and correlation id. Default: what the bus
+    /// [redacts](crate::Builder::redact) with, which goes for error texts and dead letters as well.
+    pub fn redact(mut self, redactor: Redactor) -> Self {
+        self.screen = Some(Screen::new(redactor));
+        self
     }
 
     /// How many events may wait to be written. Default: 8,192. Range: 1 to 1,048,576.

@@ -18,6 +18,7 @@ use crate::platform::clock::Clock;
 use crate::platform::storage::{AppendFile, Storage};
 use crate::records::dead_letter_log::line::Line;
 use crate::records::dead_letter_log::writer::LetterWriter;
+use crate::redact::screen::Screen;
 
 /// Where a bus keeps its dead letters beyond its own life: one JSON object a line.
 ///
@@ -67,18 +68,28 @@ use crate::records::dead_letter_log::writer::LetterWriter;
 pub struct DeadLetterLog {
     pub(crate) path: PathBuf,
     pub(crate) queue: usize,
+    pub(crate) is_redacted: bool,
 }
 
 impl DeadLetterLog {
     /// A log in this file, which is made if need be, with the folders above it. It is opened when the bus is built: a
     /// path that cannot be read or written fails there.
     pub fn at(path: impl AsRef<Path>) -> Self {
-        Self { path: path.as_ref().to_owned(), queue: 1_024 }
+        Self { path: path.as_ref().to_owned(), queue: 1_024, is_redacted: true }
     }
 
     /// How many changes may wait to be written. Default: 1,024. Range: 1 to 1,048,576.
     pub fn queue(mut self, changes: usize) -> Self {
         self.queue = changes;
+        self
+    }
+
+    /// Keeps payloads as they are in the file, though the bus [redacts](crate::Builder::redact) what it writes.
+    ///
+    /// A letter that comes back from a redacted file has markers in its payload, and so has what its handler gets if it is
+    /// retried after a restart. Error texts are redacted all the same.
+    pub fn unredacted(mut self) -> Self {
+        self.is_redacted = false;
         self
     }
 
@@ -89,6 +100,7 @@ impl DeadLetterLog {
         storage: &Arc<dyn Storage>,
         capacity: usize,
         clock: Clock,
+        screen: &Screen,
     ) -> io::Result<(DeadLetterStore, LetterWriter)> {
         let found = Found::read(&mut *storage.open_read(&self.path)?, capacity)?;
         if found.foreign > 0 && found.own == 0 {
@@ -110,6 +122,7 @@ impl DeadLetterLog {
         let store = DeadLetterStore::with(capacity, clock, restored, Some(handle));
         let shelf = Arc::downgrade(store.shelf());
         let mut writer = LetterWriter::new(Arc::clone(storage), entries, shelf, account, file, torn);
+        writer.screen = screen.clone();
         if untidy {
             // If it cannot be written anew it stays as it is, which can be read as well; that is tried again later.
             writer.rewrite();

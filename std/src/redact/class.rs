@@ -112,6 +112,12 @@ impl Default for Counts {
     }
 }
 
+impl From<[u64; DataClass::ALL.len()]> for Counts {
+    fn from(counts: [u64; DataClass::ALL.len()]) -> Self {
+        Self(counts)
+    }
+}
+
 impl Counts {
     /// How many values of `class` were replaced.
     #[must_use]

@@ -181,7 +181,7 @@ fn threads_that_share_a_budget_spend_it_once() {
 #[test]
 fn the_history_keeps_the_texts_of_the_first_hundred_attempts() {
     let mut history = History::default();
-    (0..150).for_each(|n| history.record(&failure(), f64::from(n)));
+    (0..150).for_each(|n| history.record(failure().to_string(), f64::from(n)));
     let attempts = history.into_attempts();
     assert_eq!(attempts.len(), 100);
     assert_eq!(attempts[1], Attempt { number: 2, error: "no connection".into(), at: 1.0 });

@@ -1,6 +1,5 @@
 //! One line of the audit log: an event as JSON, and back.
 
-use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -12,25 +11,10 @@ use crate::delivery::envelope::{Head, Kept, Meta};
 use crate::event::{Event, OwnedEvent};
 use crate::payload::Body;
 use crate::records::line::{LineError, Record};
+use crate::redact::screen::Screen;
 
 /// Who says what the log says of itself.
 const OWN_SOURCE: &str = "nervebus";
-
-/// What stands between events and their lines: all that people have put into an event passes here, and only here.
-#[derive(Debug, Default)]
-pub(crate) struct Screen;
-
-impl Screen {
-    /// Sees the JSON of a payload, from `start` to the end of `out`, and may put other JSON in its place.
-    #[inline]
-    fn payload(&self, _out: &mut Vec<u8>, _start: usize) {}
-
-    /// Sees a source or a correlation id, and says what to write.
-    #[inline]
-    fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        Cow::Borrowed(text)
-    }
-}
 
 impl Event<'_> {
     /// The event as the audit log writes it: one line of JSON, without the line end.
@@ -59,8 +43,8 @@ impl Event<'_> {
     /// ```
     pub fn to_jsonl(&self) -> String {
         let mut line = Vec::with_capacity(256);
-        if let Err(error) = write_line(&mut line, self, &Screen) {
-            write_placeholder(&mut line, self, &error, &Screen);
+        if let Err(error) = write_line(&mut line, self, &Screen::default()) {
+            write_placeholder(&mut line, self, &error, &Screen::default());
         }
         text(line)
     }

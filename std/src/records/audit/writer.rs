@@ -21,8 +21,9 @@ use crate::event::OwnedEvent;
 use crate::records::audit::account::AuditAccount;
 use crate::records::audit::backoff::Backoff;
 use crate::records::audit::batch::Batch;
-use crate::records::audit::line::{Screen, write_line, write_placeholder};
+use crate::records::audit::line::{write_line, write_placeholder};
 use crate::records::audit::log::{Log, Trouble};
+use crate::redact::screen::Screen;
 
 /// A batch is written when it has this many bytes, or when nothing more waits.
 const BATCH_BYTES: usize = 64 * 1024;

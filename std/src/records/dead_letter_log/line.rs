@@ -10,8 +10,9 @@ use crate::delivery::key;
 use crate::delivery::parking::Spot;
 use crate::delivery::retry::Attempt;
 use crate::event::OwnedEvent;
-use crate::records::audit::line::{Screen, kept, write_line, write_placeholder};
+use crate::records::audit::line::{kept, write_line, write_placeholder};
 use crate::records::line::Record;
+use crate::redact::screen::Screen;
 
 /// The greatest number of a letter that is believed: readers of JSON may not tell greater ones apart.
 const MAX_ID: u64 = 1 << 53;
@@ -142,10 +143,10 @@ fn letter(line: &[u8], fields: Fields, seq: Option<u64>, cause: Option<u64>) -> 
 }
 
 /// Appends a letter's line. A payload that has no JSON is replaced by an object that says so.
-pub(crate) fn write_letter(out: &mut Vec<u8>, letter: &DeadLetter) {
+pub(crate) fn write_letter(out: &mut Vec<u8>, letter: &DeadLetter, screen: &Screen) {
     let event = letter.event.as_event();
-    if let Err(error) = write_line(out, &event, &Screen) {
-        write_placeholder(out, &event, &error, &Screen);
+    if let Err(error) = write_line(out, &event, screen) {
+        write_placeholder(out, &event, &error, screen);
     }
     let fields = Fields {
         id: letter.id,

@@ -10,6 +10,7 @@ use crate::delivery::dead_letters::store::{Shelf, Snapshot};
 use crate::delivery::failure::drop_quietly;
 use crate::platform::storage::{AppendFile, Storage, append_all};
 use crate::records::dead_letter_log::line;
+use crate::redact::screen::Screen;
 
 /// A batch is written when it has this many bytes, or when nothing more waits.
 const BATCH_BYTES: usize = 64 * 1024;
@@ -28,6 +29,8 @@ pub(crate) struct LetterWriter {
     /// Not kept alive: when the bus is gone there is nothing to write anew from.
     shelf: Weak<Shelf>,
     account: Arc<LogAccount>,
+    /// What the letters pass.
+    pub(crate) screen: Screen,
     file: Box<dyn AppendFile>,
     /// Whether the file ends in the middle of a line, which must be ended before the next one begins.
     torn: bool,
@@ -56,7 +59,18 @@ impl LetterWriter {
         file: Box<dyn AppendFile>,
         torn: bool,
     ) -> Self {
-        Self { storage, entries, shelf, account, file, torn, covered: 0, patience: 0, wait: 0 }
+        Self {
+            storage,
+            entries,
+            shelf,
+            account,
+            screen: Screen::default(),
+            file,
+            torn,
+            covered: 0,
+            patience: 0,
+            wait: 0,
+        }
     }
 
     /// Runs until the bus is gone and everything is written.
@@ -87,7 +101,7 @@ impl LetterWriter {
         match entry.change {
             Change::Kept(letter) => {
                 if is_new {
-                    line::write_letter(&mut batch.text, &letter);
+                    line::write_letter(&mut batch.text, &letter, &self.screen);
                     batch.lines += 1;
                 }
                 // It may have been taken out meanwhile, so that this is its end.
@@ -185,7 +199,7 @@ impl LetterWriter {
         // All of them, for each may be the last to hold its letter.
         for letter in letters {
             if result.is_ok() {
-                line::write_letter(&mut text, &letter);
+                line::write_letter(&mut text, &letter, &self.screen);
             }
             if text.len() >= BATCH_BYTES {
                 result = result.and_then(|()| append_all(&mut *file, &text).1);
