@@ -1,5 +1,7 @@
 //! Building a bus: everything is checked here, and nothing fails later that could have failed now.
 
+#[cfg(feature = "durable")]
+mod durable;
 mod guards;
 
 use std::io;
@@ -51,7 +53,7 @@ const MAX_ABANDONED: u64 = 1024;
 const MAX_THREAD_NAME: usize = 64;
 
 /// Names that a lane cannot have, because the bus uses them.
-const RESERVED: [&str; 2] = ["inline", "audit"];
+const RESERVED: [&str; 3] = ["inline", "audit", "durable"];
 
 /// The lane of the timer's thread: one that no handler can be on.
 const TIMER: LaneId = LaneId::new(u16::MAX - 1);
@@ -63,6 +65,8 @@ pub struct Builder {
     default_lane: Lane,
     lanes: Vec<Lane>,
     audit: Option<AuditLog>,
+    #[cfg(feature = "durable")]
+    durable: Option<durable::Asked>,
     dead_letters: usize,
     dead_letter_log: Option<DeadLetterLog>,
     timing: Timing,
@@ -87,6 +91,8 @@ impl Builder {
             default_lane: Lane::new("default"),
             lanes: Vec::new(),
             audit: None,
+            #[cfg(feature = "durable")]
+            durable: None,
             dead_letters: 1_000,
             dead_letter_log: None,
             timing: Timing::default(),
@@ -248,27 +254,37 @@ impl Builder {
     /// let error = Bus::builder().default_lane(Lane::new("default").capacity(0)).build().unwrap_err();
     /// assert_eq!(error.to_string(), r#"lane "default".capacity is 0, outside its range 1..=1048576"#);
     /// ```
-    pub fn build(self) -> Result<Bus, BuildError> {
+    pub fn build(#[cfg_attr(not(feature = "durable"), allow(unused_mut))] mut self) -> Result<Bus, BuildError> {
         self.check()?;
         let file = match &self.audit {
             Some(log) => Some(open(&*self.storage, log)?),
             None => None,
         };
         let (letters, letter_writer) = self.letters()?;
+        #[cfg(feature = "durable")]
+        let store = self.open_durable()?;
         let engine = Arc::new(self.engine(letters)?);
+        #[cfg(feature = "durable")]
+        let durable = self.durable_threads(&engine, store)?;
         let account = Arc::new(AuditAccount::default());
         let audit = self.audit.as_ref().map(|log| Audit { path: log.path.clone(), account: Arc::clone(&account) });
         // From here on dropping the bus stops what was started.
         let bus = Bus::new(Arc::clone(&engine), audit, self.timing);
+        #[cfg(feature = "durable")]
+        bus.keep_durable(durable.as_ref().map(|(core, _)| Arc::clone(core)));
         let writer = engine.tap.as_ref().zip(file).zip(bus.audit_path()).map(|((queue, (file, torn)), path)| {
             let (engine, queue, path) = (Arc::clone(&engine), Arc::clone(queue), path.to_owned());
             AuditWriter { engine, queue, account, path, file, torn }
         });
         let started = start_letter_writer(letter_writer).and_then(|()| self.start_threads(&engine, writer));
+        #[cfg(feature = "durable")]
+        let started =
+            started.and_then(|()| durable.map_or(Ok(()), |(core, writer)| durable::start(&engine, core, writer)));
         if let Err(error) = started {
             // Nobody will wait for a thread that never ran.
-            let unstarted = engine.queues.iter().chain(&engine.tap).filter(|queue| !queue.bed.how().is_named());
+            let unstarted = engine.queues.iter().chain(engine.taps()).filter(|queue| !queue.bed.how().is_named());
             unstarted.for_each(|queue| queue.ended.open());
+            engine.log.iter().for_each(|log| log.feeding.ended.open());
             engine.timer.ended.open();
             return Err(error);
         }
@@ -283,6 +299,12 @@ impl Builder {
         Ok((store, Some(writer)))
     }
 
+    /// The durable log, as emitters see it.
+    #[cfg(not(feature = "durable"))]
+    fn log(&self, _bus: u64) -> Result<Option<Arc<crate::delivery::log_tap::LogTap>>, BuildError> {
+        Ok(None)
+    }
+
     fn engine(&self, dead_letters: DeadLetterStore) -> Result<Engine, BuildError> {
         let made = self.lanes().zip(1..).map(|(lane, id)| {
             let id = LaneId::new(id);
@@ -294,13 +316,16 @@ impl Builder {
             None => None,
         };
         let rules = self.guards.rules();
+        let bus = random::bits() | 1;
+        let log = self.log(bus)?;
         Ok(Engine {
-            bus: random::bits() | 1,
+            bus,
             gate: Gate::new(),
             is_bare: tap.is_none() && rules.is_empty() && self.lanes().all(|lane| lane.shed.is_none()),
             directory: Directory::new(self.limits, rules, RECORDS),
             queues,
             tap,
+            log,
             inline: InlineAccount::default(),
             inline_again: Underway::default(),
             guards: self.guards.guards(),
@@ -357,6 +382,8 @@ impl Builder {
                 return Err(BuildError::DeadLetterLog { path: log.path.clone(), error });
             }
         }
+        #[cfg(feature = "durable")]
+        self.durable.as_ref().map_or(Ok(()), |asked| asked.log.check())?;
         in_range("max_topics", self.limits.topics as u64, 16, MAX_TOPICS)?;
         in_range("max_subscriptions", self.limits.subscriptions as u64, 1, MAX_SUBSCRIPTIONS)?;
         in_range("max_depth", self.max_depth.into(), 1, MAX_DEPTH)?;

@@ -67,6 +67,8 @@ pub(crate) struct Owner {
     engine: Arc<Engine>,
     audit: Option<Audit>,
     timing: Timing,
+    #[cfg(feature = "durable")]
+    durable: std::sync::OnceLock<Arc<crate::records::durable::core::Core>>,
 }
 
 /// The audit log of a bus, as its handles see it.
@@ -89,7 +91,29 @@ impl Bus {
     }
 
     pub(crate) fn new(engine: Arc<Engine>, audit: Option<Audit>, timing: Timing) -> Self {
-        Self { owner: Arc::new(Owner { engine, audit, timing }) }
+        Self {
+            owner: Arc::new(Owner {
+                engine,
+                audit,
+                timing,
+                #[cfg(feature = "durable")]
+                durable: std::sync::OnceLock::new(),
+            }),
+        }
+    }
+
+    /// Keeps what the threads of the durable log share.
+    #[cfg(feature = "durable")]
+    pub(crate) fn keep_durable(&self, core: Option<Arc<crate::records::durable::core::Core>>) {
+        if let Some(core) = core {
+            // The builder sets it once.
+            let _ = self.owner.durable.set(core);
+        }
+    }
+
+    #[cfg(feature = "durable")]
+    pub(crate) fn durable(&self) -> Option<&Arc<crate::records::durable::core::Core>> {
+        self.owner.durable.get()
     }
 
     #[inline]
@@ -423,7 +447,10 @@ impl Bus {
     /// A snapshot of the bus at work.
     pub fn stats(&self) -> Stats {
         let audit = self.owner.audit.as_ref();
-        stats::stats(self.engine(), audit.map(|audit| (&*audit.path, &*audit.account)))
+        let stats = stats::stats(self.engine(), audit.map(|audit| (&*audit.path, &*audit.account)));
+        #[cfg(feature = "durable")]
+        let stats = Stats { durable: self.durable().map(|core| core.stats()), ..stats };
+        stats
     }
 
     /// The books: every event and delivery, and what became of it.

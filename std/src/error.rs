@@ -72,6 +72,14 @@ pub enum BuildError {
         /// What was wrong.
         error: io::Error,
     },
+    /// The durable log cannot be opened, or has a setting that contradicts itself.
+    #[cfg(feature = "durable")]
+    Durable {
+        /// The folder asked for.
+        path: PathBuf,
+        /// What was wrong.
+        error: io::Error,
+    },
     /// The system would not start a worker thread.
     Thread {
         /// The lane the thread was for.
@@ -101,6 +109,8 @@ impl fmt::Display for BuildError {
             Self::DuplicateLane { name } => write!(f, "lane {name:?} is defined twice"),
             Self::Audit { path, error } => write!(f, "cannot append to the audit log {path:?}: {error}"),
             Self::DeadLetterLog { path, error } => write!(f, "cannot keep dead letters in {path:?}: {error}"),
+            #[cfg(feature = "durable")]
+            Self::Durable { path, error } => write!(f, "cannot keep a durable log in {path:?}: {error}"),
             Self::Thread { lane, error } => write!(f, "cannot start the worker of lane {lane:?}: {error}"),
         }
     }
@@ -110,6 +120,8 @@ impl std::error::Error for BuildError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Audit { error, .. } | Self::DeadLetterLog { error, .. } | Self::Thread { error, .. } => Some(error),
+            #[cfg(feature = "durable")]
+            Self::Durable { error, .. } => Some(error),
             _ => None,
         }
     }

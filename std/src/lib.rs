@@ -34,6 +34,10 @@ mod builder;
 mod bus;
 mod context;
 mod delivery;
+#[cfg(feature = "durable")]
+mod durable_emission;
+#[cfg(feature = "durable")]
+mod durable_subscription;
 mod emission;
 mod emit_async;
 mod error;
@@ -78,11 +82,17 @@ pub use crate::delivery::failure::HandlerError;
 pub use crate::delivery::handler::HandlerResult;
 pub use crate::delivery::lane::{Lane, Overflow, WaitStrategy};
 pub use crate::delivery::ledger::{Account, Imbalance, LaneAccount, Ledger, SubscriptionAccount};
+#[cfg(feature = "durable")]
+#[cfg_attr(docsrs, doc(cfg(feature = "durable")))]
+pub use crate::delivery::log_tap::Level;
 pub use crate::delivery::report::{Outcome, Report};
 pub use crate::delivery::retry::{Attempt, Retry};
 pub use crate::delivery::shed::Shed;
 pub use crate::delivery::shutdown::{LaneReport, ShutdownAsync, ShutdownReport};
 pub use crate::delivery::timing::Timing;
+#[cfg(feature = "durable")]
+#[cfg_attr(docsrs, doc(cfg(feature = "durable")))]
+pub use crate::durable_emission::{DurableEmission, DurableError, DurableReceipt, EmitDurableAsync};
 pub use crate::emission::Emission;
 pub use crate::emit_async::{EmitAndWaitAsync, EmitAsync};
 pub use crate::error::{BuildError, EmitError, Limited, RecvError, RequestError, SubscribeError, WaitError};
@@ -97,6 +107,9 @@ pub use crate::publisher::Publisher;
 pub use crate::receipt::Receipt;
 pub use crate::records::audit::{AuditLog, AuditStats};
 pub use crate::records::dead_letter_log::DeadLetterLog;
+#[cfg(feature = "durable")]
+#[cfg_attr(docsrs, doc(cfg(feature = "durable")))]
+pub use crate::records::durable::{DurableLog, DurableStats, DurableSubscriptionStats};
 pub use crate::records::line::{LineError, Record};
 pub use crate::registry::{BusRegistry, RegistryError};
 pub use crate::request::Request;

@@ -3,6 +3,8 @@
 
 pub(crate) mod affinity;
 pub(crate) mod clock;
+#[cfg(feature = "durable")]
+pub(crate) mod log_store;
 pub(crate) mod manual_clock;
 pub(crate) mod place;
 pub(crate) mod random;

@@ -5,4 +5,6 @@ pub(crate) mod audit;
 mod audit_faults;
 pub(crate) mod audit_writer;
 pub(crate) mod dead_letter_log;
+#[cfg(feature = "durable")]
+pub(crate) mod durable;
 pub(crate) mod line;

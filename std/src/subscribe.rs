@@ -14,6 +14,8 @@ use crate::delivery::engine::Engine;
 use crate::delivery::handler::{HandlerResult, Thunk, owned_thunk, thunk};
 use crate::delivery::retry::{Retry, Retrying};
 use crate::delivery::subscription::{Calls, Policies, Subscription};
+#[cfg(feature = "durable")]
+use crate::durable_subscription::Durably;
 use crate::error::{BuildError, SubscribeError};
 use crate::event::{Event, OwnedEvent};
 use crate::range::{TIMEOUTS, nanos};
@@ -31,6 +33,9 @@ pub struct Subscribe<'a> {
     priority: Priority,
     timeout: Timeout,
     policies: Policies,
+    /// Whether it is fed from the durable log.
+    #[cfg(feature = "durable")]
+    pub(crate) durable: Option<Durably>,
 }
 
 /// How long a call may take.
@@ -52,7 +57,17 @@ enum To {
 impl<'a> Subscribe<'a> {
     pub(crate) fn new(bus: &'a Bus, pattern: &'a str) -> Self {
         let (lane, timeout, policies) = (To::Default, Timeout::Default, Policies::default());
-        Self { bus, pattern, name: None, lane, priority: Priority::DEFAULT, timeout, policies }
+        Self {
+            bus,
+            pattern,
+            name: None,
+            lane,
+            priority: Priority::DEFAULT,
+            timeout,
+            policies,
+            #[cfg(feature = "durable")]
+            durable: None,
+        }
     }
 
     /// What the handler is called in records, reports and statistics. Default: its pattern.
@@ -250,6 +265,11 @@ impl<'a> Subscribe<'a> {
         self.bus.engine()
     }
 
+    #[cfg(feature = "durable")]
+    pub(crate) fn bus(&self) -> &'a Bus {
+        self.bus
+    }
+
     /// Subscribes a handler, as the bus keeps it, that needs its events for longer than a call.
     pub(crate) fn add_owning(mut self, handler: Thunk) -> Result<SubscriptionId, SubscribeError> {
         self.policies.owns = true;
@@ -267,7 +287,7 @@ impl<'a> Subscribe<'a> {
         let sampling = self.bus.timing().into();
         let name = self.name.unwrap_or_else(|| self.pattern.to_owned()).into();
         let policies = self.policies.kept();
-        self.bus.engine().directory.subscribe(pattern, self.bus.engine().names, |id| Subscription {
+        let make = |id| Subscription {
             id,
             name,
             pattern: self.pattern.into(),
@@ -279,7 +299,12 @@ impl<'a> Subscribe<'a> {
             timings: OnceLock::new(),
             policies,
             handler,
-        })
+        };
+        #[cfg(feature = "durable")]
+        if let Some(durably) = self.durable {
+            return durably.subscribe(self.bus, lane, make);
+        }
+        self.bus.engine().directory.subscribe(pattern, self.bus.engine().names, make)
     }
 
     /// How long a call may take, in nanoseconds.

@@ -1,6 +1,7 @@
 //! Deliveries to one handler that are made again: where they wait beside a lane, and how many are under way.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -37,6 +38,24 @@ pub(crate) enum Origin {
     Emit,
     /// A dead letter that was sent back: it is tried once.
     Letter(Arc<DeadLetter>),
+    /// The durable log: as an emit, but it is given again in the next run if it has not ended in this one.
+    #[cfg_attr(not(feature = "durable"), allow(dead_code, reason = "there is never a log without the feature"))]
+    Log(Arc<dyn Followed>, u64),
+}
+
+impl Origin {
+    /// Tells the durable log that the delivery has ended.
+    pub(crate) fn has_ended(&self) {
+        if let Self::Log(followed, position) = self {
+            followed.ended(*position);
+        }
+    }
+}
+
+/// A durable subscription, which wants to know when a delivery has ended.
+pub(crate) trait Followed: fmt::Debug + Send + Sync {
+    /// The delivery of the event at this position has ended: it was handled, or has become a dead letter.
+    fn ended(&self, position: u64);
 }
 
 impl Redelivery {
@@ -44,6 +63,17 @@ impl Redelivery {
     pub(crate) fn first(event: OwnedEvent, subscription: &Arc<Subscription>) -> Self {
         let (subscription, history) = (Arc::clone(subscription), History::default());
         Self { event, subscription, calls: 0, put_off: 0, history, origin: Origin::Emit }
+    }
+
+    /// A delivery of an event that was read from the durable log.
+    #[cfg(feature = "durable")]
+    pub(crate) fn of_log(
+        event: OwnedEvent,
+        subscription: &Arc<Subscription>,
+        followed: Arc<dyn Followed>,
+        position: u64,
+    ) -> Self {
+        Self { origin: Origin::Log(followed, position), ..Self::first(event, subscription) }
     }
 
     /// One more delivery of a dead letter.

@@ -9,6 +9,8 @@
 
 mod admit;
 mod far;
+#[cfg(feature = "durable")]
+mod logged;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +26,7 @@ use crate::delivery::engine::{Engine, Exit, InlineAccount as Inline};
 use crate::delivery::envelope::{Envelope, Head, Kept, Meta};
 use crate::delivery::failure::drop_quietly;
 use crate::delivery::lane::{Patience, Pushed, Queue};
+use crate::delivery::log_tap::{Commit, Order};
 use crate::delivery::report::Waiter;
 use crate::error::{EmitError, Limited};
 use crate::event::{Event, OwnedEvent};
@@ -39,10 +42,12 @@ pub(crate) struct How<'a> {
     pub(crate) key: u64,
     /// What the emitter adds to topic and payload, if anything.
     pub(crate) extra: Option<&'a Extra>,
+    /// The right to put events in the durable log now, which is given back when its event is in.
+    pub(crate) order: Option<&'a dyn Order>,
 }
 
 /// What an emitter may add to topic and payload.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Extra {
     pub(crate) meta: Option<Arc<Meta>>,
     /// What the event hands down, if it is not what it inherits.
@@ -55,6 +60,8 @@ pub(crate) struct Extra {
     pub(crate) admitted: bool,
     /// Emitted by the bus itself: nothing refuses it as a whole.
     pub(crate) system: bool,
+    /// Who waits for the durable log.
+    pub(crate) commit: Option<Arc<Commit>>,
 }
 
 impl How<'static> {
@@ -62,7 +69,7 @@ impl How<'static> {
 
     #[inline]
     pub(crate) const fn with(patience: Patience) -> Self {
-        Self { patience, key: 0, extra: None }
+        Self { patience, key: 0, extra: None, order: None }
     }
 }
 
@@ -170,6 +177,13 @@ impl Engine {
     /// Emits by name.
     #[inline]
     pub(crate) fn emit<P: Payload>(&self, name: &str, payload: P, how: How<'_>) -> Result<Receipt, EmitError<P>> {
+        #[cfg(feature = "durable")]
+        if let Some(log) = &self.log
+            && how.order.is_none()
+            && self.directory.is_logged(name)
+        {
+            return self.emit_in_order(log, logged::Target::Name(name), payload, how);
+        }
         let place = place();
         let Some(pass) = self.gate.enter(place.stripe) else {
             return Err(EmitError::Closed { payload });
@@ -209,6 +223,13 @@ impl Engine {
         payload: P,
         how: How<'_>,
     ) -> Result<Receipt, EmitError<P>> {
+        #[cfg(feature = "durable")]
+        if let Some(log) = &self.log
+            && how.order.is_none()
+            && topic.is_logged()
+        {
+            return self.emit_in_order(log, logged::Target::Topic(topic, route), payload, how);
+        }
         let place = place();
         let Some(pass) = self.gate.enter(place.stripe) else {
             return Err(EmitError::Closed { payload });

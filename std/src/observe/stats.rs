@@ -40,6 +40,9 @@ pub struct Stats {
     pub dead_letters: DeadLetterStats,
     /// The audit log, if there is one.
     pub audit: Option<AuditStats>,
+    /// The durable log, if there is one.
+    #[cfg(feature = "durable")]
+    pub durable: Option<crate::records::durable::DurableStats>,
     /// What the guards against emitters did.
     pub guards: GuardStats,
     /// The books, read at the same time; serialized with `balanced`.
@@ -231,6 +234,8 @@ pub(crate) fn stats(engine: &Engine, audit: Option<(&Path, &AuditAccount)>) -> S
             sender: engine,
         }),
         audit: audit.zip(engine.tap.as_ref()).map(|((path, account), queue)| account.stats(path, queue)),
+        #[cfg(feature = "durable")]
+        durable: None,
         guards: guards(engine),
         ledger: engine.ledger(),
         uptime: engine.clock.since(engine.started),

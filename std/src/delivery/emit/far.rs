@@ -33,7 +33,7 @@ impl Engine {
         body: Body,
         how: How<'_>,
     ) -> Result<(Exit, Receipt), Returned> {
-        let nobody = self.tap.is_none() && route.is_empty();
+        let nobody = self.tap.is_none() && route.is_empty() && !is_logged(topic, how);
         let head = if nobody { Ok(None) } else { self.far_head(seq, route, how).map(Some) };
         let (head, admission) = match head.and_then(|head| Ok((head, self.admit(topic, how)?))) {
             Ok(admitted) => admitted,
@@ -72,13 +72,18 @@ impl Engine {
         if let Err(refused) = self.may_emit(envelope.head.seq, route, how, patience, queued) {
             return Err(Box::new((refused, envelope.body)));
         }
-        if queued || self.tap.is_some() {
+        let logged = is_logged(topic, how);
+        if queued || self.tap.is_some() || logged {
             envelope.head.emitted_at();
         }
         if let Some(tap) = &self.tap
             && !self.push_tap(tap, &mut envelope, how.patience, place)
         {
             return Err(Box::new((Refused::NotYet, envelope.body)));
+        }
+        #[cfg(feature = "durable")]
+        if logged && let Some(log) = &self.log {
+            return self.send_logged(log, place, topic, route, envelope, how, patience, receipt);
         }
         if !route.inline().is_empty() {
             self.emit_inline(topic, route, &mut envelope, how.waiter().map(|waiter| &**waiter), &mut receipt, place);
@@ -90,7 +95,7 @@ impl Engine {
     }
 
     /// Moves the event into the last of its lanes, and a copy into each before it.
-    fn push_lanes(
+    pub(super) fn push_lanes(
         &self,
         route: &TopicRoute,
         envelope: Envelope,
@@ -266,7 +271,7 @@ impl Engine {
         true
     }
 
-    fn emit_inline(
+    pub(super) fn emit_inline(
         &self,
         topic: &TopicState,
         route: &TopicRoute,
@@ -299,6 +304,11 @@ impl Engine {
             self.bury_inline(place, head, body, &topic.name, *trouble);
         }
     }
+}
+
+/// Whether the event goes to the durable log.
+fn is_logged(topic: &TopicState, how: How<'_>) -> bool {
+    topic.is_logged() && !how.is_system()
 }
 
 /// Waiting for the audit log is safe on any thread but its own: its writer waits for nobody.
