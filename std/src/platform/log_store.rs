@@ -3,8 +3,6 @@
 pub(crate) mod fjall;
 #[cfg(test)]
 pub(crate) mod simulated;
-#[cfg(test)]
-pub(crate) mod simulated;
 
 use std::fmt;
 use std::io;
