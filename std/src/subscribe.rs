@@ -265,11 +265,6 @@ impl<'a> Subscribe<'a> {
         self.bus.engine()
     }
 
-    #[cfg(feature = "durable")]
-    pub(crate) fn bus(&self) -> &'a Bus {
-        self.bus
-    }
-
     /// Subscribes a handler, as the bus keeps it, that needs its events for longer than a call.
     pub(crate) fn add_owning(mut self, handler: Thunk) -> Result<SubscriptionId, SubscribeError> {
         self.policies.owns = true;

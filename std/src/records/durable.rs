@@ -252,6 +252,8 @@ pub struct DurableSubscriptionStats {
     pub name: String,
     /// The position below which everything has ended.
     pub checkpoint: u64,
+    /// What of that is saved: after a kill, nothing below is given again.
+    pub saved: u64,
     /// Positions that it has not been given yet.
     pub lag: u64,
     /// Events that it was given and that have not ended.

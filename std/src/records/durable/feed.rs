@@ -196,13 +196,11 @@ impl Core {
     /// Saves how far all subscriptions have come.
     pub(super) fn save(&self) -> io::Result<()> {
         let mut followers = self.lock();
-        let mut saved: Vec<Arc<Follower>> = Vec::new();
         let mut changes = Vec::new();
         for follower in followers.active.clone() {
             if let Some(mark) = follower.mark() {
                 followers.marks.insert(follower.name.clone(), mark);
                 followers.changed.insert(follower.name.clone());
-                saved.push(follower);
             }
         }
         for name in &followers.changed {
@@ -215,6 +213,9 @@ impl Core {
         let result = self.with_store(|store| store.set_marks(&changes));
         if result.is_ok() {
             followers.changed.clear();
+            for follower in &followers.active {
+                follower.note_saved(followers.marks.get(&follower.name).map_or(0, |mark| mark.low));
+            }
         }
         result
     }

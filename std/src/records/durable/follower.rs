@@ -66,6 +66,8 @@ struct Progress {
     /// Whether there is something new to save, and how much has ended since the last time.
     fresh: bool,
     unsaved: u64,
+    /// The low-water mark that was saved last.
+    saved: u64,
     counts: Counts,
     /// The run whose keys are in the lane.
     run: Option<u64>,
@@ -100,6 +102,7 @@ impl Follower {
             ended: mark.ended,
             fresh: true,
             unsaved: 0,
+            saved: mark.low,
             counts: Counts::default(),
             run: None,
         };
@@ -192,6 +195,12 @@ impl Follower {
         self.lock().fresh = true;
     }
 
+    /// What was to be saved was.
+    pub(crate) fn note_saved(&self, low: u64) {
+        let mut progress = self.lock();
+        progress.saved = progress.saved.max(low);
+    }
+
     /// The position below which everything has ended.
     pub(crate) fn low(&self) -> u64 {
         self.lock().low()
@@ -202,6 +211,7 @@ impl Follower {
         DurableSubscriptionStats {
             name: self.name.clone(),
             checkpoint: progress.low(),
+            saved: progress.saved,
             lag: next.saturating_sub(progress.next),
             in_flight: progress.given.len(),
             given: progress.counts.given,
