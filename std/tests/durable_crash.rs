@@ -35,13 +35,14 @@ const KEYS_EACH: u64 = 2;
 type Mark = (u64, u64);
 
 fn build(folder: &Path) -> Bus {
-    let log = DurableLog::at(folder.join("log")).topics("crash.*").buffer(256 << 10).keep_bytes(4 << 20);
+    let log = DurableLog::at(folder.join("log")).topics("*").buffer(64 << 10).keep_bytes(512 << 10);
     let log = log.checkpoint(16, Duration::from_millis(5)).sync_every(Duration::from_millis(20));
     Bus::builder().durable(log).build().unwrap()
 }
 
 fn mark(event: &Event<'_>) -> Mark {
-    (event["key"].as_u64().unwrap(), event["n"].as_u64().unwrap())
+    // What fills the journal has no number.
+    (event["key"].as_u64().unwrap_or(u64::MAX), event["n"].as_u64().unwrap_or(event.seq()))
 }
 
 /// What the child does until it is killed.
@@ -55,8 +56,8 @@ fn child() {
         let (key, n) = mark(event);
         (&seen).write_all(format!("{key} {n}\n").as_bytes()).unwrap();
     };
-    bus.on("crash.*").durable("s").from_start().handle(handler).unwrap();
-    let padding = "x".repeat(12_000);
+    bus.on("*").durable("s").from_start().handle(handler).unwrap();
+    let padding = "x".repeat(300);
     thread::scope(|scope| {
         for thread in 0..THREADS {
             let (bus, padding) = (&bus, &padding);
@@ -137,6 +138,16 @@ fn contents(folder: &Path) -> (BTreeMap<u64, Mark>, u64) {
     ((stats.first..).zip(all).collect(), stats.first)
 }
 
+/// Fills the journal of the store nearly up to the 64 MB at which it begins another, so that a round does.
+fn fill(folder: &Path) {
+    let bus = build(folder);
+    let padding = "x".repeat(1 << 20);
+    for _ in 0..60 {
+        bus.event("filling", padding.clone()).durable(Level::Written).emit().unwrap();
+    }
+    assert!(bus.shutdown(GUARD).drained);
+}
+
 /// Lets the subscription go on in this process to the end of the log; what it sees, and where it began.
 fn go_on(folder: &Path) -> (Vec<Mark>, u64) {
     let bus = build(folder);
@@ -144,7 +155,7 @@ fn go_on(folder: &Path) -> (Vec<Mark>, u64) {
     let sees = Arc::clone(&seen);
     // Held until the checkpoint was read.
     let held = seen.lock().unwrap();
-    bus.on("crash.*").durable("s").from_start().handle(move |event| sees.lock().unwrap().push(mark(event))).unwrap();
+    bus.on("*").durable("s").from_start().handle(move |event| sees.lock().unwrap().push(mark(event))).unwrap();
     let began = bus.stats().durable.unwrap().subscriptions[0].saved;
     drop(held);
     while bus.stats().durable.unwrap().subscriptions[0].lag > 0 {
@@ -192,6 +203,9 @@ fn nothing_that_was_acknowledged_as_synced_is_lost_and_nothing_comes_out_of_orde
     let (mut acknowledged, mut unacknowledged, mut again, mut retired) = (0, 0, 0, 0);
     let (mut seen, mut highest, mut journals) = (BTreeSet::new(), BTreeMap::new(), BTreeSet::new());
     for round in 1..=rounds {
+        if round % 12 == 1 {
+            fill(folder.path());
+        }
         let acks = run(folder.path(), round, 1 + dice.roll(300) as usize, dice.roll(200_000));
         for entry in fs::read_dir(folder.path().join("log")).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();

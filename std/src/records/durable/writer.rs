@@ -169,10 +169,14 @@ impl LogWriter {
         let Batch { lines, waiting, sync, .. } = std::mem::take(batch);
         let events = lines.len() as u64;
         let result = self.append(&lines).and_then(|()| {
+            if !sync {
+                return Ok(());
+            }
+            // They need not wait for the sync.
             waiting.iter().filter(|(_, commit)| commit.level() < Level::Synced).for_each(|(position, commit)| {
                 commit.settle(Ok(*position));
             });
-            if sync { self.sync() } else { Ok(()) }
+            self.sync()
         });
         // Positions are not given twice, whatever became of these.
         self.next += events;
