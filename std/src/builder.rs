@@ -3,18 +3,19 @@
 #[cfg(feature = "durable")]
 mod durable;
 mod guards;
+mod threads;
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use nervebus_core::LaneId;
 use nervebus_core::gate::Gate;
 
+use self::threads::{start, start_letter_writer, start_timer};
 use crate::admission::name::NameRule;
 use crate::bus::{Audit, Bus};
-use crate::context;
 use crate::delivery::again::Underway;
 use crate::delivery::dead_letters::DeadLetterStore;
 use crate::delivery::directory::{Directory, Limits};
@@ -31,7 +32,7 @@ use crate::platform::manual_clock::ManualClock;
 use crate::platform::random::Dice;
 use crate::platform::runtime::Runtime;
 use crate::platform::storage::{AppendFile, Disk, Storage};
-use crate::platform::{affinity, random, threads};
+use crate::platform::{affinity, random};
 use crate::range::{TIMEOUTS, nanos};
 use crate::records::audit::{AuditAccount, AuditLog};
 use crate::records::audit_writer::AuditWriter;
@@ -473,37 +474,4 @@ fn queue(id: LaneId, lane: &Lane, worker: usize, clock: &Clock) -> Result<Arc<Qu
         max: nervebus_core::ring::MAX_CAPACITY as u64,
     };
     Queue::new(id, lane.clone(), worker, clock.clone()).map(Arc::new).map_err(out_of_range)
-}
-
-/// Starts the thread that writes dead letters down. It ends when the bus is gone.
-fn start_letter_writer(writer: Option<LetterWriter>) -> Result<(), BuildError> {
-    let Some(writer) = writer else { return Ok(()) };
-    let started = threads::spawn("nervebus-letters".into(), move || writer.run());
-    started.map(drop).map_err(|error| BuildError::Thread { lane: "letters".into(), error })
-}
-
-/// Starts the thread that runs what waits for its moment. It counts as a worker, so that no job waits for a lane.
-fn start_timer(engine: &Arc<Engine>) -> Result<(), BuildError> {
-    let (timer, owner, bus) = (Arc::clone(&engine.timer), Arc::downgrade(engine), engine.bus);
-    let running = Arc::new(Barrier::new(2));
-    let begun = Arc::clone(&running);
-    let body = move || {
-        context::become_worker(bus, TIMER);
-        begun.wait();
-        timer::run(&timer, &owner);
-    };
-    threads::spawn("nervebus-timer".into(), body)
-        .map_err(|error| BuildError::Thread { lane: "timer".into(), error })?;
-    // A thread allocates while it starts; nobody should find that in the middle of something measured.
-    running.wait();
-    Ok(())
-}
-
-/// Starts a queue's thread and tells the queue whom to wake.
-fn start(queue: &Queue, body: impl FnOnce() + Send + 'static) -> Result<(), BuildError> {
-    let thread = threads::spawn(queue.thread.to_string(), body)
-        .map_err(|error| BuildError::Thread { lane: queue.name.to_string(), error })?;
-    // The builder sets it once for each queue.
-    queue.bed.how().is_done_by(thread.thread());
-    Ok(())
 }

@@ -68,7 +68,7 @@ pub(crate) struct Owner {
     audit: Option<Audit>,
     timing: Timing,
     #[cfg(feature = "durable")]
-    durable: std::sync::OnceLock<Arc<crate::records::durable::core::Core>>,
+    pub(crate) durable: std::sync::OnceLock<Arc<crate::records::durable::core::Core>>,
 }
 
 /// The audit log of a bus, as its handles see it.
@@ -100,20 +100,6 @@ impl Bus {
                 durable: std::sync::OnceLock::new(),
             }),
         }
-    }
-
-    /// Keeps what the threads of the durable log share.
-    #[cfg(feature = "durable")]
-    pub(crate) fn keep_durable(&self, core: Option<Arc<crate::records::durable::core::Core>>) {
-        if let Some(core) = core {
-            // The builder sets it once.
-            let _ = self.owner.durable.set(core);
-        }
-    }
-
-    #[cfg(feature = "durable")]
-    pub(crate) fn durable(&self) -> Option<&Arc<crate::records::durable::core::Core>> {
-        self.owner.durable.get()
     }
 
     #[inline]

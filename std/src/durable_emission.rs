@@ -17,6 +17,7 @@ use crate::emit_async::EmitAsync;
 use crate::error::EmitError;
 use crate::payload::Payload;
 use crate::receipt::Receipt;
+use crate::records::durable::core::Core;
 
 /// What became of an emit on a durable topic when it returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -258,6 +259,18 @@ impl<'a, P: Payload> Emission<'a, P> {
 }
 
 impl Bus {
+    /// Keeps what the threads of the durable log share.
+    pub(crate) fn keep_durable(&self, core: Option<Arc<Core>>) {
+        if let Some(core) = core {
+            // The builder sets it once.
+            let _ = self.owner.durable.set(core);
+        }
+    }
+
+    pub(crate) fn durable(&self) -> Option<&Arc<Core>> {
+        self.owner.durable.get()
+    }
+
     /// Emits on a durable topic, and returns when the event has reached the log's [level](crate::DurableLog::level):
     /// written, or synced. In all else as [`emit`](Self::emit): handlers get the event while this waits. For another level
     /// see [`Emission::durable`].

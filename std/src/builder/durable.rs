@@ -5,7 +5,8 @@ use std::sync::{Arc, Barrier};
 
 use nervebus_core::LaneId;
 
-use super::{Builder, queue, start as start_queue};
+use super::threads::start as start_queue;
+use super::{Builder, queue};
 use crate::context;
 use crate::delivery::engine::Engine;
 use crate::delivery::log_tap::LogTap;

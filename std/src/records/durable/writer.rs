@@ -298,7 +298,8 @@ impl LogWriter {
             let handled = !settings.keep_handled && lowest.is_some();
             let wanted = over(settings.keep_bytes) || old || handled;
             let forced = over(settings.hard_limit);
-            if !forced && !(wanted && passed >= chunk.end) {
+            let may = wanted && passed >= chunk.end;
+            if !forced && !may {
                 break;
             }
             self.core.begin_at(chunk.end);
