@@ -211,7 +211,17 @@ impl<'a, P: Payload> Emission<'a, P> {
             Arc::new(lineage)
         });
         let expires = ttl.map_or(0, |ttl| engine.clock.after(ttl));
-        let extra = Extra { meta, lineage, expires, waiter, class, admitted: false, system: false, commit: None };
+        let extra = Extra {
+            meta,
+            lineage,
+            expires,
+            waiter,
+            class,
+            admitted: false,
+            system: false,
+            commit: None,
+            replayed: false,
+        };
         (bus, topic, payload, key, extra)
     }
 }

@@ -51,6 +51,7 @@ mod range;
 mod receipt;
 mod records;
 mod registry;
+mod replaying;
 mod request;
 mod stream;
 mod subscribe;
@@ -111,6 +112,7 @@ pub use crate::records::dead_letter_log::DeadLetterLog;
 #[cfg_attr(docsrs, doc(cfg(feature = "durable")))]
 pub use crate::records::durable::{DurableLog, DurableStats, DurableSubscriptionStats};
 pub use crate::records::line::{LineError, Record};
+pub use crate::records::replay::{Replay, ReplayError, ReplayReport, Speed};
 pub use crate::registry::{BusRegistry, RegistryError};
 pub use crate::request::Request;
 pub use crate::stream::EventStream;

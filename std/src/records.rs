@@ -8,3 +8,4 @@ pub(crate) mod dead_letter_log;
 #[cfg(feature = "durable")]
 pub(crate) mod durable;
 pub(crate) mod line;
+pub(crate) mod replay;

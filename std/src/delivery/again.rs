@@ -38,13 +38,12 @@ pub(crate) enum Origin {
     Emit,
     /// A dead letter that was sent back: it is tried once.
     Letter(Arc<DeadLetter>),
-    /// The durable log: as an emit, but it is given again in the next run if it has not ended in this one.
-    #[cfg_attr(not(feature = "durable"), allow(dead_code, reason = "there is never a log without the feature"))]
+    /// A log of events: as an emit, but it is there in the next run as well if it has not ended in this one.
     Log(Arc<dyn Followed>, u64),
 }
 
 impl Origin {
-    /// Tells the durable log that the delivery has ended.
+    /// Tells whoever reads a log that the delivery has ended.
     pub(crate) fn has_ended(&self) {
         if let Self::Log(followed, position) = self {
             followed.ended(*position);
@@ -52,7 +51,7 @@ impl Origin {
     }
 }
 
-/// A durable subscription, which wants to know when a delivery has ended.
+/// Whoever gives events from a log to one handler, and wants to know when a delivery has ended.
 pub(crate) trait Followed: fmt::Debug + Send + Sync {
     /// The delivery of the event at this position has ended: it was handled, or has become a dead letter.
     fn ended(&self, position: u64);
@@ -65,8 +64,7 @@ impl Redelivery {
         Self { event, subscription, calls: 0, put_off: 0, history, origin: Origin::Emit }
     }
 
-    /// A delivery of an event that was read from the durable log.
-    #[cfg(feature = "durable")]
+    /// A delivery of an event that was read from a log.
     pub(crate) fn of_log(
         event: OwnedEvent,
         subscription: &Arc<Subscription>,

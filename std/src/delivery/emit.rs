@@ -109,6 +109,7 @@ impl Engine {
         #[cfg(feature = "durable")]
         if let Some(log) = &self.log
             && how.order.is_none()
+            && !how.is_replayed()
             && self.directory.is_logged(name)
         {
             return self.emit_in_order(log, logged::Target::Name(name), payload, how);

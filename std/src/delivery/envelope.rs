@@ -51,6 +51,8 @@ pub(crate) struct Head {
     pub(crate) hops: u32,
     /// Whether the bus emitted it itself.
     pub(crate) own: bool,
+    /// Whether it was recorded, and is given once more.
+    pub(crate) replayed: bool,
     /// The hash of its key; 0 for none.
     pub(crate) key: u64,
     /// The moment of the bus's clock from which on it is delivered to nobody; 0 for none.
@@ -71,6 +73,7 @@ impl Head {
             cause: 0,
             hops: 0,
             own: false,
+            replayed: false,
             earlier: 0,
             key: 0,
             expires: 0,
@@ -112,6 +115,7 @@ impl Clone for Head {
             cause: self.cause,
             hops: self.hops,
             own: self.own,
+            replayed: self.replayed,
             key: self.key,
             expires: self.expires,
             earlier: self.earlier,

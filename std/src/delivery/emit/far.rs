@@ -33,7 +33,7 @@ impl Engine {
         body: Body,
         how: How<'_>,
     ) -> Result<(Exit, Receipt), Returned> {
-        let nobody = self.tap.is_none() && route.is_empty() && !is_logged(topic, how);
+        let nobody = (self.tap.is_none() || how.is_replayed()) && route.is_empty() && !is_logged(topic, how);
         let head = if nobody { Ok(None) } else { self.far_head(seq, route, how).map(Some) };
         let (head, admission) = match head.and_then(|head| Ok((head, self.admit(topic, how)?))) {
             Ok(admitted) => admitted,
@@ -76,7 +76,7 @@ impl Engine {
         if queued || self.tap.is_some() || logged {
             envelope.head.emitted_at();
         }
-        if let Some(tap) = &self.tap
+        if let Some(tap) = self.tap.as_ref().filter(|_| !how.is_replayed())
             && !self.push_tap(tap, &mut envelope, how.patience, place)
         {
             return Err(Box::new((Refused::NotYet, envelope.body)));
@@ -230,6 +230,7 @@ impl Engine {
             }
             head.meta.clone_from(&extra.meta);
             head.own = extra.system;
+            head.replayed = extra.replayed;
             head.set_class(extra.class);
         }
         if !how.is_system() {
@@ -308,7 +309,7 @@ impl Engine {
 
 /// Whether the event goes to the durable log.
 fn is_logged(topic: &TopicState, how: How<'_>) -> bool {
-    topic.is_logged() && !how.is_system()
+    topic.is_logged() && !how.is_system() && !how.is_replayed()
 }
 
 /// Waiting for the audit log is safe on any thread but its own: its writer waits for nobody.

@@ -36,6 +36,8 @@ pub(crate) struct Extra {
     pub(crate) admitted: bool,
     /// Emitted by the bus itself: nothing refuses it as a whole.
     pub(crate) system: bool,
+    /// Recorded already, and given once more: nothing records it again, and no guard knows it.
+    pub(crate) replayed: bool,
     /// Who waits for the durable log.
     #[cfg_attr(not(feature = "durable"), allow(dead_code, reason = "there is never a log without the feature"))]
     pub(crate) commit: Option<Arc<Commit>>,
@@ -74,6 +76,11 @@ impl How<'_> {
     pub(super) fn identity(&self) -> Option<&str> {
         let meta = self.extra?.meta.as_ref()?;
         meta.idempotency_key.as_deref().or(meta.event_id.as_deref())
+    }
+
+    /// Whether the event was recorded already.
+    pub(super) fn is_replayed(&self) -> bool {
+        self.extra.is_some_and(|extra| extra.replayed)
     }
 
     /// Whether the bus itself emits.

@@ -4,6 +4,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::platform::log_store::OpenLog;
 use crate::platform::log_store::simulated::SimulatedLog;
 use crate::{Bus, DurableError, DurableLog, Lane, Level, ManualClock, Overflow, Value, json};
 
@@ -255,4 +256,47 @@ fn a_shutdown_that_cannot_wait_for_the_log_says_what_is_left_and_tells_who_waits
         let stored = (0..4).filter(|_| tell.recv_timeout(GUARD).unwrap()).count() as u64;
         assert!(stored + log.left <= 4 && bus.shutdown(GUARD).ledger.balanced());
     });
+}
+
+/// A line as a run of this number has left it.
+fn line_of_run(id: u64, run: u64, key: u64) -> Vec<u8> {
+    let line = json!({
+        "event_type": "order.placed",
+        "payload": id,
+        "timestamp": 1.5,
+        "event_id": format!("event {id}"),
+        "seq": id + 1,
+        "run": format!("{run:016x}"),
+        "key": format!("{key:016x}"),
+    });
+    line.to_string().into_bytes()
+}
+
+#[test]
+fn keys_of_different_runs_may_be_the_same_and_are_kept_in_order() {
+    let disk = SimulatedLog::default();
+    let store = disk.open(false).unwrap();
+    // The same key has another hash in each run, and so another worker.
+    store.append(&[(1, line_of_run(0, 7, 1)), (2, line_of_run(1, 8, 2))]).unwrap();
+    drop(store);
+    let lane = Lane::new("wide").workers(2);
+    let bus = Bus::builder().durable(settings()).log_store(disk.clone()).lane(lane).build().unwrap();
+    let (begin, begun) = mpsc::channel();
+    let (go, gone) = mpsc::channel::<()>();
+    let gone = std::sync::Mutex::new(gone);
+    let handler = move |event: &crate::Event<'_>| {
+        begin.send(event.payload().as_u64()).unwrap();
+        let _ = gone.lock().unwrap().recv();
+    };
+    bus.on("order.*").lane("wide").durable("wide").from_start().handle(handler).unwrap();
+    let (sender, seen) = mpsc::channel();
+    let handler = move |event: &crate::Event<'_>| sender.send(event.payload().as_u64()).unwrap();
+    bus.on("order.*").durable("after").from_start().handle(handler).unwrap();
+    assert_eq!(begun.recv_timeout(GUARD).unwrap(), Some(0));
+    // This one has its turn after the other, of which all was decided then.
+    assert_eq!((seen.recv_timeout(GUARD).unwrap(), seen.recv_timeout(GUARD).unwrap()), (Some(0), Some(1)));
+    assert_eq!(bus.stats().durable.unwrap().subscriptions[0].given, 1, "the second waits for the first");
+    drop(go);
+    assert_eq!(begun.recv_timeout(GUARD).unwrap(), Some(1));
+    balanced(&bus);
 }
