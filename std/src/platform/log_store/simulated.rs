@@ -85,7 +85,7 @@ impl SimulatedLog {
         self.lock().failing_opens = times;
     }
 
-    /// Has appends fail although the batch is in the file.
+    /// Has appends of lines fail although the batch is in the file.
     pub(crate) fn tear(&self, times: usize) {
         self.lock().torn_after = times;
     }
@@ -144,9 +144,9 @@ impl Open {
         if let Some(room) = &mut disk.room {
             *room = room.checked_sub(size).ok_or(io::ErrorKind::StorageFull)?;
         }
-        let file = disk.file;
+        let (file, has_lines) = (disk.file, changes.iter().any(|change| matches!(change, Change::Line(..))));
         disk.entries.push(Entry { changes, file, synced: false, forgotten: false });
-        if disk.torn_after > 0 {
+        if disk.torn_after > 0 && has_lines {
             disk.torn_after -= 1;
             return Err(io::Error::other("the disk said nothing"));
         }
