@@ -27,6 +27,7 @@ use crate::delivery::timer::{self, Timer};
 use crate::delivery::timing::Timing;
 use crate::delivery::worker;
 use crate::error::BuildError;
+use crate::history;
 use crate::platform::clock::Clock;
 use crate::platform::manual_clock::ManualClock;
 use crate::platform::random::Dice;
@@ -68,6 +69,7 @@ pub struct Builder {
     audit: Option<AuditLog>,
     #[cfg(feature = "durable")]
     durable: Option<durable::Asked>,
+    pub(crate) histories: Vec<(String, usize)>,
     dead_letters: usize,
     dead_letter_log: Option<DeadLetterLog>,
     timing: Timing,
@@ -94,6 +96,7 @@ impl Builder {
             audit: None,
             #[cfg(feature = "durable")]
             durable: None,
+            histories: Vec::new(),
             dead_letters: 1_000,
             dead_letter_log: None,
             timing: Timing::default(),
@@ -289,6 +292,7 @@ impl Builder {
             engine.timer.ended.open();
             return Err(error);
         }
+        history::begin(&bus, &self.histories);
         Ok(bus)
     }
 
@@ -385,6 +389,7 @@ impl Builder {
         }
         #[cfg(feature = "durable")]
         self.durable.as_ref().map_or(Ok(()), |asked| asked.log.check())?;
+        history::check(&self.histories)?;
         in_range("max_topics", self.limits.topics as u64, 16, MAX_TOPICS)?;
         in_range("max_subscriptions", self.limits.subscriptions as u64, 1, MAX_SUBSCRIPTIONS)?;
         in_range("max_depth", self.max_depth.into(), 1, MAX_DEPTH)?;

@@ -2,7 +2,7 @@
 
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use nervebus_core::SubscriptionId;
@@ -21,6 +21,7 @@ use crate::emission::Emission;
 use crate::emit_async::{EmitAndWaitAsync, EmitAsync};
 use crate::error::{EmitError, RequestError, SubscribeError, WaitError};
 use crate::event::{Event, OwnedEvent};
+use crate::history::History;
 use crate::observe::stats::{self, Stats};
 use crate::payload::Payload;
 use crate::publisher::Publisher;
@@ -67,8 +68,9 @@ pub(crate) struct Owner {
     engine: Arc<Engine>,
     audit: Option<Audit>,
     timing: Timing,
+    pub(crate) histories: OnceLock<Vec<Arc<History>>>,
     #[cfg(feature = "durable")]
-    pub(crate) durable: std::sync::OnceLock<Arc<crate::records::durable::core::Core>>,
+    pub(crate) durable: OnceLock<Arc<crate::records::durable::core::Core>>,
 }
 
 /// The audit log of a bus, as its handles see it.
@@ -96,8 +98,9 @@ impl Bus {
                 engine,
                 audit,
                 timing,
+                histories: OnceLock::new(),
                 #[cfg(feature = "durable")]
-                durable: std::sync::OnceLock::new(),
+                durable: OnceLock::new(),
             }),
         }
     }

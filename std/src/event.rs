@@ -144,7 +144,7 @@ impl<'a> Event<'a> {
 
     /// Whether it was recorded earlier and is given once more, by [`Bus::replay`](crate::Bus::replay).
     pub fn is_replayed(&self) -> bool {
-        self.head.replayed
+        self.head.is_replayed()
     }
 
     /// Which attempt this is to have the handler that is looking handle the event: 1 for the first, more for retries.

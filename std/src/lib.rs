@@ -43,6 +43,7 @@ mod emit_async;
 mod error;
 mod event;
 mod event_id;
+mod history;
 mod observe;
 mod payload;
 mod platform;

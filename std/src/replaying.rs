@@ -200,7 +200,7 @@ fn lineage_of(correlation: String) -> Arc<Lineage> {
 fn give_one(engine: &Engine, subscription: &Arc<Subscription>, given: &Arc<Given>, item: Item) -> bool {
     let Item { record, said } = item;
     let mut head = Head::new(said.seq.unwrap_or(0));
-    head.replayed = true;
+    head.set_replayed();
     head.key = said.key();
     head.lineage = record.correlation_id.map(lineage_of);
     head.meta = Some(Arc::new(Meta {

@@ -33,6 +33,8 @@ pub struct Subscribe<'a> {
     priority: Priority,
     timeout: Timeout,
     policies: Policies,
+    /// Whether it is given first what a history has.
+    pub(crate) wants_history: bool,
     /// Whether it is fed from the durable log.
     #[cfg(feature = "durable")]
     pub(crate) durable: Option<Durably>,
@@ -65,6 +67,7 @@ impl<'a> Subscribe<'a> {
             priority: Priority::DEFAULT,
             timeout,
             policies,
+            wants_history: false,
             #[cfg(feature = "durable")]
             durable: None,
         }
@@ -298,6 +301,9 @@ impl<'a> Subscribe<'a> {
         #[cfg(feature = "durable")]
         if let Some(durably) = self.durable {
             return durably.subscribe(self.bus, lane, make);
+        }
+        if self.wants_history {
+            return crate::history::subscribe(self.bus, self.pattern, lane, make);
         }
         self.bus.engine().directory.subscribe(pattern, self.bus.engine().names, make)
     }

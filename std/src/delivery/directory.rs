@@ -185,7 +185,6 @@ impl Directory {
     }
 
     /// Adds a subscription that is in no topic's route, because its events come from elsewhere.
-    #[cfg(feature = "durable")]
     pub(crate) fn subscribe_apart(
         &self,
         make: impl FnOnce(SubscriptionId) -> Subscription,

@@ -230,8 +230,10 @@ impl Engine {
             }
             head.meta.clone_from(&extra.meta);
             head.own = extra.system;
-            head.replayed = extra.replayed;
             head.set_class(extra.class);
+            if extra.replayed {
+                head.set_replayed();
+            }
         }
         if !how.is_system() {
             self.bound(&mut head, how.extra.map_or(0, |extra| extra.expires))?;
