@@ -107,7 +107,9 @@ fn run(folder: &Path, round: u64, kill_after: usize, pause: u64) -> Vec<(Mark, u
     let mut rest: Vec<Vec<u8>> = lines.map(Result::unwrap).collect();
     // What has no end was cut off.
     rest.pop();
-    rest.into_iter().for_each(|line| drop(take(line)));
+    for line in rest {
+        take(line);
+    }
     child.wait().unwrap();
     acknowledged
 }

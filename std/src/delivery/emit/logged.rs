@@ -50,14 +50,19 @@ impl Engine {
                 Target::Topic(topic, route) => self.emit_to(topic, route, payload, attempt),
             };
             drop(order);
-            match emitted {
+            let waited = match emitted {
                 // This is what an attempt that was taken back looks like.
                 Err(EmitError::Full { lane, payload: back }) if lane.is_empty() && wanted != Patience::Later => {
                     payload = back;
+                    self.wait_in_order(log, target, how, wanted, begun)
+                }
+                Err(EmitError::Full { lane, payload: back }) if wanted != how.patience => {
+                    payload = back;
+                    self.wait_for_tap(lane, how, begun)
                 }
                 done => return done,
-            }
-            if let Err(lane) = self.wait_in_order(log, target, how, wanted, begun) {
+            };
+            if let Err(lane) = waited {
                 return Err(EmitError::Full { lane, payload });
             }
             // It counts once for the limits.
@@ -74,14 +79,7 @@ impl Engine {
         patience: Patience,
         begun: u64,
     ) -> Result<(), String> {
-        let wait = |queue: &Arc<Queue>| {
-            let end = match queue.overflow {
-                Overflow::BlockFor(wait) => begun.saturating_add(crate::range::nanos(wait)),
-                _ => 0,
-            };
-            let patience = patience.not_beyond(end).not_beyond(self.end_of(how));
-            if queue.wait_for_room(patience) { Ok(()) } else { Err(queue.name.to_string()) }
-        };
+        let wait = |queue: &Arc<Queue>| self.wait_for(queue, how, patience, begun);
         wait(&log.queue)?;
         // The audit log's own thread does not wait for itself; it is a worker, and does not come here.
         self.tap.iter().try_for_each(wait)?;
@@ -98,6 +96,24 @@ impl Engine {
         };
         let pick = how.pick(self.gate.entered());
         route.lanes().filter_map(|(lane, _)| self.queues.pick(lane, pick)).try_for_each(wait)
+    }
+
+    /// Waits on a worker's thread, which waits for no lane, but for a log: its thread waits for nobody.
+    fn wait_for_tap(&self, name: String, how: How<'_>, begun: u64) -> Result<(), String> {
+        let own = context::lane_of(self.bus);
+        match self.taps().find(|tap| *tap.name == *name && own != Some(tap.id) && tap.makes_wait()) {
+            Some(tap) if how.patience != Patience::Later => self.wait_for(tap, how, how.patience, begun),
+            _ => Err(name),
+        }
+    }
+
+    fn wait_for(&self, queue: &Queue, how: How<'_>, patience: Patience, begun: u64) -> Result<(), String> {
+        let end = match queue.overflow {
+            Overflow::BlockFor(wait) => begun.saturating_add(crate::range::nanos(wait)),
+            _ => 0,
+        };
+        let patience = patience.not_beyond(end).not_beyond(self.end_of(how));
+        if queue.wait_for_room(patience) { Ok(()) } else { Err(queue.name.to_string()) }
     }
 
     /// When it is no use to wait any longer, because the event has expired; 0 for never.

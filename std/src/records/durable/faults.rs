@@ -300,3 +300,24 @@ fn keys_of_different_runs_may_be_the_same_and_are_kept_in_order() {
     assert_eq!(begun.recv_timeout(GUARD).unwrap(), Some(1));
     balanced(&bus);
 }
+
+#[test]
+fn a_handler_waits_for_a_full_log_but_for_no_lane() {
+    let disk = SimulatedLog::default();
+    let bus = bus_with(&disk, settings().capacity(1));
+    let (sender, said) = mpsc::channel();
+    let weak = bus.downgrade();
+    let handler = move |_: &crate::Event<'_>| {
+        let bus = weak.upgrade().unwrap();
+        (0..50_u64).for_each(|id| sender.send(bus.emit("order.placed", id).is_ok()).unwrap());
+    };
+    bus.on("go").handle(handler).unwrap();
+    let held = disk.hold();
+    bus.emit("go", ()).unwrap();
+    assert!(said.recv_timeout(GUARD).unwrap(), "the first finds room");
+    // The log's thread takes one and waits for the disk, one waits in the queue, and the handler waits with the third.
+    drop(held);
+    assert!((1..50).all(|_| said.recv_timeout(GUARD).unwrap()));
+    balanced(&bus);
+    assert_eq!(found(&disk), Vec::from_iter(0..50));
+}
