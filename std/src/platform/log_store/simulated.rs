@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{LogStore, MarkChange, Numbered, OpenLog};
 
 /// A disk with one store on it. Clones are the same disk.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct SimulatedLog(Arc<Mutex<Disk>>);
+pub(crate) struct SimulatedLog(Arc<Mutex<Disk>>, Arc<AtomicUsize>);
 
 /// One change, as the journal has it.
 #[derive(Debug, Clone)]
@@ -54,7 +55,15 @@ struct Open {
 
 impl SimulatedLog {
     fn lock(&self) -> MutexGuard<'_, Disk> {
-        self.0.lock().unwrap()
+        self.1.fetch_add(1, Ordering::Relaxed);
+        let disk = self.0.lock().unwrap();
+        self.1.fetch_sub(1, Ordering::Relaxed);
+        disk
+    }
+
+    /// How many threads wait until the disk is no longer held.
+    pub(crate) fn waiting(&self) -> usize {
+        self.1.load(Ordering::Relaxed)
     }
 
     /// The power goes, and comes again: what was not synced is gone, and whatever lies behind a gap in its file.

@@ -214,11 +214,13 @@ fn a_full_queue_goes_by_the_logs_policy() {
         let lane = Lane::new("default");
         let log = settings().capacity(1).overflow(policy);
         let bus = Bus::builder().durable(log).default_lane(lane).log_store(disk.clone()).build().unwrap();
-        // The log's thread waits for this lock in its next write.
         let (mut refused, mut dropped) = (0, 0);
         {
             let _held = disk.hold();
-            for id in 0..20_u64 {
+            bus.emit("order.placed", 0_u64).unwrap();
+            // With that one in hand the log's thread takes no other.
+            until(|| disk.waiting() > 0);
+            for id in 1..20_u64 {
                 match bus.emit("order.placed", id) {
                     Ok(_) => {}
                     Err(error) if error.is_full() => refused += 1,
