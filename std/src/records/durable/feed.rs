@@ -125,7 +125,9 @@ impl Feed {
         let pick = if key == 0 { position } else { key };
         let Some(queue) = self.engine.queues.pick(subscription.lane, pick) else { return Err(Fed::Refused) };
         let id = follower.window.is_some().then(|| stored.event.id().to_string());
-        follower.give(position);
+        if !follower.give(position) {
+            return Ok(false);
+        }
         let followed: Arc<dyn Followed> = Arc::clone(follower) as _;
         let delivery = Redelivery::of_log(stored.event, subscription, followed, position);
         // In this order no reading of the books finds the delivery taken on, but not under way.

@@ -137,6 +137,9 @@ impl Follower {
     /// Passes a position that holds nothing for this subscription.
     pub(crate) fn pass(&self, position: u64, duplicate: bool) {
         let mut progress = self.lock();
+        if position < progress.next {
+            return;
+        }
         progress.next = position + 1;
         progress.ended.remove(&position);
         progress.counts.duplicates += u64::from(duplicate);
@@ -162,18 +165,28 @@ impl Follower {
         free
     }
 
-    /// Notes that an event goes to the lane; before it does.
-    pub(crate) fn give(&self, position: u64) {
+    /// Notes that an event goes to the lane, before it does; `false` for one that was let go, and counted as missed, since
+    /// it was read.
+    pub(crate) fn give(&self, position: u64) -> bool {
         let mut progress = self.lock();
+        if position < progress.next {
+            return false;
+        }
         progress.next = position + 1;
         progress.given.insert(position);
         progress.counts.given += 1;
+        true
     }
 
     /// Takes back what the lane did not take.
     pub(crate) fn take_back(&self, position: u64) {
         let mut progress = self.lock();
-        progress.next = position;
+        if progress.next == position + 1 {
+            progress.next = position;
+        } else {
+            // The log has let it go meanwhile.
+            progress.counts.missed += 1;
+        }
         progress.given.remove(&position);
         progress.counts.given -= 1;
     }
