@@ -133,7 +133,11 @@ fn waiting_emitters_share_their_syncs() {
     let bus = bus(&folder);
     thread::scope(|scope| {
         for _ in 0..THREADS {
-            scope.spawn(|| (0..20).for_each(|id| drop(bus.emit_durable("order.placed", json!({"id": id})).unwrap())));
+            scope.spawn(|| {
+                for id in 0..20 {
+                    bus.emit_durable("order.placed", json!({"id": id})).unwrap();
+                }
+            });
         }
     });
     let stats = bus.stats().durable.unwrap();

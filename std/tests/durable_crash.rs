@@ -66,8 +66,12 @@ fn child() {
                     let (key, n) = (thread * KEYS_EACH + step % KEYS_EACH, round * 1_000_000 + step);
                     let event = bus.event("crash.test", json!({"key": key, "n": n, "padding": padding})).key(key);
                     match step % 5 {
-                        3 => drop(event.emit().unwrap()),
-                        4 => drop(event.durable(Level::Written).emit().unwrap()),
+                        3 => {
+                            event.emit().unwrap();
+                        }
+                        4 => {
+                            event.durable(Level::Written).emit().unwrap();
+                        }
                         _ => {
                             let position = event.durable(Level::Synced).emit().unwrap().position().unwrap();
                             println!("\nack {key} {n} {position}");

@@ -119,7 +119,7 @@ fn outcome(records: Vec<Record>) -> u64 {
             let sum = state.1.wrapping_mul(31) + event["id"].as_u64().unwrap();
             state.1 = sum;
             (topic, event.topic(), sum, event.id().to_string()).hash(&mut state.0);
-            if sum % 7 == 0 { Err("unlucky") } else { Ok(()) }
+            if sum.is_multiple_of(7) { Err("unlucky") } else { Ok(()) }
         };
         bus.on(topic).handle(handler).unwrap();
     }
