@@ -1,18 +1,21 @@
 //! Building a bus: everything is checked here, and nothing fails later that could have failed now.
 
 pub(crate) mod checks;
+#[cfg(feature = "durable")]
+mod durable;
 mod guards;
+mod threads;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use nervebus_core::LaneId;
 use nervebus_core::gate::Gate;
 
+use self::threads::{start, start_letter_writer, start_timer};
 use crate::admission::name::NameRule;
 use crate::bus::{Audit, Bus};
-use crate::context;
 use crate::delivery::again::Underway;
 use crate::delivery::dead_letters::DeadLetterStore;
 use crate::delivery::directory::{Directory, Limits};
@@ -24,13 +27,14 @@ use crate::delivery::timer::{self, Timer};
 use crate::delivery::timing::Timing;
 use crate::delivery::worker::{self, pooled};
 use crate::error::BuildError;
+use crate::history;
 use crate::platform::clock::Clock;
 use crate::platform::manual_clock::ManualClock;
 use crate::platform::pool::Crew;
+use crate::platform::random;
 use crate::platform::random::Dice;
 use crate::platform::runtime::Runtime;
 use crate::platform::storage::{Disk, Storage};
-use crate::platform::{random, threads};
 use crate::range::nanos;
 use crate::records::audit::AuditLog;
 use crate::records::audit::account::AuditAccount;
@@ -52,6 +56,9 @@ pub struct Builder {
     default_lane: Lane,
     lanes: Vec<Lane>,
     audit: Option<AuditLog>,
+    #[cfg(feature = "durable")]
+    durable: Option<durable::Asked>,
+    pub(crate) histories: Vec<(String, usize)>,
     dead_letters: usize,
     dead_letter_log: Option<DeadLetterLog>,
     timing: Timing,
@@ -78,6 +85,9 @@ impl Builder {
             default_lane: Lane::new("default"),
             lanes: Vec::new(),
             audit: None,
+            #[cfg(feature = "durable")]
+            durable: None,
+            histories: Vec::new(),
             dead_letters: 1_000,
             dead_letter_log: None,
             timing: Timing::default(),
@@ -270,28 +280,39 @@ impl Builder {
     /// let error = Bus::builder().default_lane(Lane::new("default").capacity(0)).build().unwrap_err();
     /// assert_eq!(error.to_string(), r#"lane "default".capacity is 0, outside its range 1..=1048576"#);
     /// ```
-    pub fn build(self) -> Result<Bus, BuildError> {
+    pub fn build(#[cfg_attr(not(feature = "durable"), allow(unused_mut))] mut self) -> Result<Bus, BuildError> {
         self.check()?;
         let account = Arc::new(AuditAccount::default());
         let log = self.audit.as_ref().map(|log| self.open(log, &account)).transpose()?;
         let (letters, letter_writer) = self.letters()?;
+        #[cfg(feature = "durable")]
+        let store = self.open_durable()?;
         let engine = Arc::new(self.engine(letters)?);
+        #[cfg(feature = "durable")]
+        let durable = self.durable_threads(&engine, store)?;
         let audit = self.audit.as_ref().map(|log| Audit { path: log.path.clone(), account: Arc::clone(&account) });
         // From here on dropping the bus stops what was started.
         let bus = Bus::new(Arc::clone(&engine), audit, self.timing);
+        #[cfg(feature = "durable")]
+        bus.keep_durable(durable.as_ref().map(|(core, _)| Arc::clone(core)));
         let screen = engine.audit_screen.clone().unwrap_or_else(|| engine.screen.clone());
         let writer = engine.tap.as_ref().zip(log).map(|(queue, log)| {
             let (engine, queue) = (Arc::clone(&engine), Arc::clone(queue));
             AuditWriter { engine, queue, account, log, screen, woken_at: None, failing_since: 0 }
         });
         let started = start_letter_writer(letter_writer).and_then(|()| self.start_threads(&engine, writer));
+        #[cfg(feature = "durable")]
+        let started =
+            started.and_then(|()| durable.map_or(Ok(()), |(core, writer)| durable::start(&engine, core, writer)));
         if let Err(error) = started {
             // Nobody will wait for a thread that never ran.
-            let unstarted = engine.queues.iter().chain(&engine.tap).filter(|queue| !queue.bed.how().is_named());
+            let unstarted = engine.queues.iter().chain(engine.taps()).filter(|queue| !queue.bed.how().is_named());
             unstarted.for_each(|queue| queue.ended.open());
+            engine.log.iter().for_each(|log| log.feeding.ended.open());
             engine.timer.ended.open();
             return Err(error);
         }
+        history::begin(&bus, &self.histories);
         Ok(bus)
     }
 
@@ -312,6 +333,12 @@ impl Builder {
         Ok((store, Some(writer)))
     }
 
+    /// The durable log, as emitters see it.
+    #[cfg(not(feature = "durable"))]
+    fn log(&self, _bus: u64) -> Result<Option<Arc<crate::delivery::log_tap::LogTap>>, BuildError> {
+        Ok(None)
+    }
+
     fn engine(&self, dead_letters: DeadLetterStore) -> Result<Engine, BuildError> {
         let made = self.lanes().zip(1..).map(|(lane, id)| {
             let id = LaneId::new(id);
@@ -325,13 +352,16 @@ impl Builder {
             None => None,
         };
         let rules = self.guards.rules();
+        let bus = random::bits() | 1;
+        let log = self.log(bus)?;
         Ok(Engine {
-            bus: random::bits() | 1,
+            bus,
             gate: Gate::new(),
             is_bare: tap.is_none() && rules.is_empty() && self.lanes().all(|lane| lane.shed.is_none()),
             directory: Directory::new(self.limits, rules, RECORDS),
             queues,
             tap,
+            log,
             inline: InlineAccount::default(),
             inline_again: Underway::default(),
             guards: self.guards.guards(),
@@ -401,37 +431,4 @@ fn queue(id: LaneId, lane: &Lane, worker: usize, clock: &Clock, crew: Option<&Cr
         max: nervebus_core::ring::MAX_CAPACITY as u64,
     };
     Queue::new(id, lane.clone(), worker, clock.clone(), crew.cloned()).map(Arc::new).map_err(out_of_range)
-}
-
-/// Starts the thread that writes dead letters down. It ends when the bus is gone.
-fn start_letter_writer(writer: Option<LetterWriter>) -> Result<(), BuildError> {
-    let Some(writer) = writer else { return Ok(()) };
-    let started = threads::spawn("nervebus-letters".into(), move || writer.run());
-    started.map(drop).map_err(|error| BuildError::Thread { lane: "letters".into(), error })
-}
-
-/// Starts the thread that runs what waits for its moment. It counts as a worker, so that no job waits for a lane.
-fn start_timer(engine: &Arc<Engine>) -> Result<(), BuildError> {
-    let (timer, owner, bus) = (Arc::clone(&engine.timer), Arc::downgrade(engine), engine.bus);
-    let running = Arc::new(Barrier::new(2));
-    let begun = Arc::clone(&running);
-    let body = move || {
-        context::become_worker(bus, TIMER);
-        begun.wait();
-        timer::run(&timer, &owner);
-    };
-    threads::spawn("nervebus-timer".into(), body)
-        .map_err(|error| BuildError::Thread { lane: "timer".into(), error })?;
-    // A thread allocates while it starts; nobody should find that in the middle of something measured.
-    running.wait();
-    Ok(())
-}
-
-/// Starts a queue's thread and tells the queue whom to wake.
-fn start(queue: &Queue, body: impl FnOnce() + Send + 'static) -> Result<(), BuildError> {
-    let thread = threads::spawn(queue.thread.to_string(), body)
-        .map_err(|error| BuildError::Thread { lane: queue.name.to_string(), error })?;
-    // The builder sets it once for each queue.
-    queue.bed.how().is_done_by(thread.thread());
-    Ok(())
 }

@@ -3,8 +3,8 @@
 mod audit;
 
 use std::panic::{RefUnwindSafe, UnwindSafe};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use nervebus_core::SubscriptionId;
@@ -23,11 +23,12 @@ use crate::emission::Emission;
 use crate::emit_async::{EmitAndWaitAsync, EmitAsync};
 use crate::error::{EmitError, RequestError, SubscribeError, WaitError};
 use crate::event::{Event, OwnedEvent};
+use crate::history::History;
 use crate::observe::stats::{self, Stats};
 use crate::payload::Payload;
 use crate::publisher::Publisher;
 use crate::receipt::Receipt;
-use crate::records::audit::account::{AuditAccount, AuditError};
+use crate::records::audit::account::AuditAccount;
 use crate::records::line::Record;
 use crate::request::Request;
 use crate::stream::{DEFAULT_CAPACITY, EventStream};
@@ -69,6 +70,9 @@ pub(crate) struct Owner {
     engine: Arc<Engine>,
     audit: Option<Audit>,
     timing: Timing,
+    pub(crate) histories: OnceLock<Vec<Arc<History>>>,
+    #[cfg(feature = "durable")]
+    pub(crate) durable: OnceLock<Arc<crate::records::durable::core::Core>>,
 }
 
 /// The audit log of a bus, as its handles see it.
@@ -91,7 +95,16 @@ impl Bus {
     }
 
     pub(crate) fn new(engine: Arc<Engine>, audit: Option<Audit>, timing: Timing) -> Self {
-        Self { owner: Arc::new(Owner { engine, audit, timing }) }
+        Self {
+            owner: Arc::new(Owner {
+                engine,
+                audit,
+                timing,
+                histories: OnceLock::new(),
+                #[cfg(feature = "durable")]
+                durable: OnceLock::new(),
+            }),
+        }
     }
 
     #[inline]
@@ -425,28 +438,15 @@ impl Bus {
     /// A snapshot of the bus at work.
     pub fn stats(&self) -> Stats {
         let audit = self.owner.audit.as_ref();
-        stats::stats(self.engine(), audit.map(|audit| (&*audit.path, &*audit.account)))
+        let stats = stats::stats(self.engine(), audit.map(|audit| (&*audit.path, &*audit.account)));
+        #[cfg(feature = "durable")]
+        let stats = Stats { durable: self.durable().map(|core| core.stats()), ..stats };
+        stats
     }
 
     /// The books: every event and delivery, and what became of it.
     pub fn ledger(&self) -> Ledger {
         self.engine().ledger()
-    }
-
-    /// The audit log's file, if there is one.
-    pub fn audit_path(&self) -> Option<&Path> {
-        self.owner.audit.as_ref().map(|audit| &*audit.path)
-    }
-
-    /// Removes all that the audit log holds, rotated files included, once what was emitted so far is written; what comes
-    /// later stays. It is done by the log's writer. A chain begins anew.
-    ///
-    /// # Errors
-    ///
-    /// [`AuditError`].
-    pub fn clear_audit_log(&self) -> Result<(), AuditError> {
-        let audit = self.owner.audit.as_ref().ok_or(AuditError::NoLog)?;
-        audit.account.clear(self.engine())
     }
 
     /// Shuts the bus down: refuses new events, delivers what waits until the deadline, writes the audit log out, and

@@ -21,6 +21,7 @@ pub(crate) mod key;
 pub(crate) mod lane;
 pub(crate) mod lanes;
 pub(crate) mod ledger;
+pub(crate) mod log_tap;
 pub(crate) mod parking;
 pub(crate) mod reply;
 pub(crate) mod report;

@@ -188,10 +188,10 @@ impl<'a, P: Payload> Emission<'a, P> {
 
     fn send(self, patience: Patience, waiter: Option<Arc<Waiter>>) -> Result<Receipt, EmitError<P>> {
         let (bus, topic, payload, key, extra) = self.taken_apart(waiter);
-        bus.engine().emit(topic, payload, How { patience, key, extra: Some(&extra) })
+        bus.engine().emit(topic, payload, How { key, extra: Some(&extra), ..How::with(patience) })
     }
 
-    fn taken_apart(self, waiter: Option<Arc<Waiter>>) -> (&'a Bus, &'a str, P, u64, Extra) {
+    pub(crate) fn taken_apart(self, waiter: Option<Arc<Waiter>>) -> (&'a Bus, &'a str, P, u64, Extra) {
         let Self { bus, topic, payload, meta, correlation, key, ttl, deadline, class } = self;
         let engine = bus.engine();
         let Meta { event_id, source, idempotency_key, timestamp, .. } = &meta;
@@ -211,7 +211,17 @@ impl<'a, P: Payload> Emission<'a, P> {
             Arc::new(lineage)
         });
         let expires = ttl.map_or(0, |ttl| engine.clock.after(ttl));
-        let extra = Extra { meta, lineage, expires, waiter, class, admitted: false, system: false };
+        let extra = Extra {
+            meta,
+            lineage,
+            expires,
+            waiter,
+            class,
+            admitted: false,
+            system: false,
+            commit: None,
+            replayed: false,
+        };
         (bus, topic, payload, key, extra)
     }
 }

@@ -77,7 +77,7 @@ impl<'a, P: Payload> EmitAsync<'a, P> {
             // The last attempt has told the old one of deliveries that were not to be.
             *waiter = Arc::default();
         }
-        let how = How { patience, key: self.key, extra: self.extra.as_ref() };
+        let how = How { key: self.key, extra: self.extra.as_ref(), ..How::with(patience) };
         match &mut self.target {
             Target::Name(name) => self.engine.emit(name, payload, how),
             Target::Topic { topic, route } => self.engine.emit_to(topic, route.load(), payload, how),
@@ -95,9 +95,12 @@ impl<'a, P: Payload> EmitAsync<'a, P> {
             Target::Name(name) => {
                 let topic = self.engine.directory.get(name);
                 let route = topic.map(|topic| topic.table.load());
-                turns.look(route.as_deref(), self.key, self.limit, waker)
+                let logged = topic.is_some_and(|topic| topic.is_logged());
+                turns.look(route.as_deref(), logged, self.key, self.limit, waker)
             }
-            Target::Topic { route, .. } => turns.look(Some(route.load()), self.key, self.limit, waker),
+            Target::Topic { route, topic } => {
+                turns.look(Some(route.load()), topic.is_logged(), self.key, self.limit, waker)
+            }
         }
     }
 

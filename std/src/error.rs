@@ -1,9 +1,13 @@
 //! What can go wrong when a bus is built, subscribed to or emitted on.
 
+mod wait;
+
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use self::wait::{RecvError, WaitError};
 
 /// Why a bus could not be built. Nothing was started.
 #[derive(Debug)]
@@ -72,6 +76,14 @@ pub enum BuildError {
         /// What was wrong.
         error: io::Error,
     },
+    /// The durable log cannot be opened, or has a setting that contradicts itself.
+    #[cfg(feature = "durable")]
+    Durable {
+        /// The folder asked for.
+        path: PathBuf,
+        /// What was wrong.
+        error: io::Error,
+    },
     /// The system would not start a worker thread.
     Thread {
         /// The lane the thread was for.
@@ -101,6 +113,8 @@ impl fmt::Display for BuildError {
             Self::DuplicateLane { name } => write!(f, "lane {name:?} is defined twice"),
             Self::Audit { path, error } => write!(f, "cannot append to the audit log {path:?}: {error}"),
             Self::DeadLetterLog { path, error } => write!(f, "cannot keep dead letters in {path:?}: {error}"),
+            #[cfg(feature = "durable")]
+            Self::Durable { path, error } => write!(f, "cannot keep a durable log in {path:?}: {error}"),
             Self::Thread { lane, error } => write!(f, "cannot start the worker of lane {lane:?}: {error}"),
         }
     }
@@ -110,6 +124,8 @@ impl std::error::Error for BuildError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Audit { error, .. } | Self::DeadLetterLog { error, .. } | Self::Thread { error, .. } => Some(error),
+            #[cfg(feature = "durable")]
+            Self::Durable { error, .. } => Some(error),
             _ => None,
         }
     }
@@ -219,64 +235,6 @@ impl fmt::Display for Limited {
         match self {
             Self::Topic(name) => write!(f, "topic {name:?}"),
             Self::Source(name) => write!(f, "source {name:?}"),
-        }
-    }
-}
-
-/// Why [`EventStream::recv_timeout`](crate::EventStream::recv_timeout) has no event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RecvError {
-    /// None came in time.
-    TimedOut,
-    /// The bus has shut down, and all events have been read.
-    Closed,
-}
-
-impl fmt::Display for RecvError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::TimedOut => "no event came in time",
-            Self::Closed => "the bus has shut down",
-        })
-    }
-}
-
-impl std::error::Error for RecvError {}
-
-/// Why a wait for an event ended without one; see [`Bus::wait_for`](crate::Bus::wait_for).
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum WaitError {
-    /// No such event came in time.
-    TimedOut,
-    /// The bus has shut down, or a future was polled after its end.
-    Closed,
-    /// The subscription was refused.
-    Subscribe(SubscribeError),
-    /// The worker of a lane may not wait: what it waits for may be waiting for its lane.
-    WouldDeadlock,
-    /// So many jobs wait for their moment that this wait could not be ended at its own.
-    TooManyTimers,
-}
-
-impl fmt::Display for WaitError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TimedOut => f.write_str("no such event came in time"),
-            Self::Closed => f.write_str("the bus has shut down"),
-            Self::Subscribe(error) => error.fmt(f),
-            Self::WouldDeadlock => f.write_str("the worker of a lane cannot wait for an event"),
-            Self::TooManyTimers => f.write_str("too many jobs wait for their moment"),
-        }
-    }
-}
-
-impl std::error::Error for WaitError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Subscribe(error) => Some(error),
-            _ => None,
         }
     }
 }

@@ -142,6 +142,11 @@ impl<'a> Event<'a> {
         self.call.is_some_and(Call::is_abandoned)
     }
 
+    /// Whether it was recorded earlier and is given once more, by [`Bus::replay`](crate::Bus::replay).
+    pub fn is_replayed(&self) -> bool {
+        self.head.is_replayed()
+    }
+
     /// Which attempt this is to have the handler that is looking handle the event: 1 for the first, more for retries.
     pub fn attempt(&self) -> u32 {
         u32::from(self.head.earlier) + 1
@@ -248,6 +253,11 @@ impl OwnedEvent {
     /// See [`Event::causation`].
     pub fn causation(&self) -> Option<u64> {
         self.as_event().causation()
+    }
+
+    /// See [`Event::is_replayed`].
+    pub fn is_replayed(&self) -> bool {
+        self.as_event().is_replayed()
     }
 
     /// See [`Event::payload`].

@@ -34,11 +34,16 @@ mod builder;
 mod bus;
 mod context;
 mod delivery;
+#[cfg(feature = "durable")]
+mod durable_emission;
+#[cfg(feature = "durable")]
+mod durable_subscription;
 mod emission;
 mod emit_async;
 mod error;
 mod event;
 mod event_id;
+mod history;
 mod observe;
 mod payload;
 mod platform;
@@ -48,6 +53,7 @@ mod receipt;
 mod records;
 mod redact;
 mod registry;
+mod replaying;
 mod request;
 mod stream;
 mod subscribe;
@@ -82,12 +88,18 @@ pub use crate::delivery::lane::{Lane, Overflow, WaitStrategy};
 pub use crate::delivery::ledger::{
     Account, Imbalance, LaneAccount, Ledger, SubscriptionAccount, SubscriptionDeliveries,
 };
+#[cfg(feature = "durable")]
+#[cfg_attr(docsrs, doc(cfg(feature = "durable")))]
+pub use crate::delivery::log_tap::Level;
 pub use crate::delivery::parking::KeyOrder;
 pub use crate::delivery::report::{Outcome, Report};
 pub use crate::delivery::retry::{Attempt, Retry};
 pub use crate::delivery::shed::Shed;
 pub use crate::delivery::shutdown::{LaneReport, ShutdownAsync, ShutdownReport};
 pub use crate::delivery::timing::Timing;
+#[cfg(feature = "durable")]
+#[cfg_attr(docsrs, doc(cfg(feature = "durable")))]
+pub use crate::durable_emission::{DurableEmission, DurableError, DurableReceipt, EmitDurableAsync};
 pub use crate::emission::Emission;
 pub use crate::emit_async::{EmitAndWaitAsync, EmitAsync};
 pub use crate::error::{BuildError, EmitError, Limited, RecvError, RequestError, SubscribeError, WaitError};
@@ -106,11 +118,15 @@ pub use crate::records::audit::account::{AuditError, AuditStats};
 pub use crate::records::audit::sync::Sync;
 pub use crate::records::dead_letter_log::DeadLetterLog;
 pub use crate::records::dead_letter_log::file::{DeadLetterFile, StoredLetter};
+#[cfg(feature = "durable")]
+#[cfg_attr(docsrs, doc(cfg(feature = "durable")))]
+pub use crate::records::durable::{DurableLog, DurableStats, DurableSubscriptionStats};
 pub use crate::records::line::{LineError, Record};
 pub use crate::records::reader::entries::{AuditEntries, AuditEntry};
 pub use crate::records::reader::follow::AuditFollow;
 pub use crate::records::reader::tally::{ReadTally, SkipReason, SkippedLine};
 pub use crate::records::reader::{AuditReader, ReadError};
+pub use crate::records::replay::{Replay, ReplayError, ReplayReport, Speed};
 #[cfg(feature = "blake3")]
 pub use crate::records::verify::finding::{Fault, Finding};
 #[cfg(feature = "blake3")]

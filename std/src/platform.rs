@@ -4,6 +4,8 @@
 pub(crate) mod affinity;
 pub(crate) mod clock;
 pub(crate) mod log_file;
+#[cfg(feature = "durable")]
+pub(crate) mod log_store;
 pub(crate) mod manual_clock;
 pub(crate) mod place;
 pub(crate) mod pool;

@@ -2,7 +2,10 @@
 
 pub(crate) mod audit;
 pub(crate) mod dead_letter_log;
+#[cfg(feature = "durable")]
+pub(crate) mod durable;
 pub(crate) mod line;
 pub(crate) mod reader;
+pub(crate) mod replay;
 #[cfg(feature = "blake3")]
 pub(crate) mod verify;

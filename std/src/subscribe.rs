@@ -15,6 +15,8 @@ use crate::delivery::handler::{HandlerResult, Starter, Thunk, owned_thunk, thunk
 use crate::delivery::parking::{KeyOrder, Parking};
 use crate::delivery::retry::{Retry, Retrying};
 use crate::delivery::subscription::{Aside, Calls, Policies, Subscription};
+#[cfg(feature = "durable")]
+use crate::durable_subscription::Durably;
 use crate::error::{BuildError, SubscribeError};
 use crate::event::{Event, OwnedEvent};
 use crate::range::{TIMEOUTS, nanos};
@@ -33,6 +35,11 @@ pub struct Subscribe<'a> {
     timeout: Timeout,
     order: Option<KeyOrder>,
     policies: Policies,
+    /// Whether it is given first what a history has.
+    pub(crate) wants_history: bool,
+    /// Whether it is fed from the durable log.
+    #[cfg(feature = "durable")]
+    pub(crate) durable: Option<Durably>,
 }
 
 /// How long a call may take.
@@ -54,7 +61,19 @@ enum To {
 impl<'a> Subscribe<'a> {
     pub(crate) fn new(bus: &'a Bus, pattern: &'a str) -> Self {
         let (lane, timeout, policies) = (To::Default, Timeout::Default, Policies::default());
-        Self { bus, pattern, name: None, lane, priority: Priority::DEFAULT, timeout, order: None, policies }
+        Self {
+            bus,
+            pattern,
+            name: None,
+            lane,
+            priority: Priority::DEFAULT,
+            timeout,
+            order: None,
+            policies,
+            wants_history: false,
+            #[cfg(feature = "durable")]
+            durable: None,
+        }
     }
 
     /// What the handler is called in records, reports and statistics. Default: its pattern.
@@ -343,7 +362,7 @@ impl<'a> Subscribe<'a> {
         let name: Arc<str> = self.name.clone().unwrap_or_else(|| self.pattern.to_owned()).into();
         self.policies.parking = self.hold_up(lane, &name)?;
         let policies = self.policies.kept();
-        self.bus.engine().directory.subscribe(pattern, self.bus.engine().names, |id| Subscription {
+        let make = |id| Subscription {
             id,
             name,
             pattern: self.pattern.into(),
@@ -356,7 +375,15 @@ impl<'a> Subscribe<'a> {
             timings: OnceLock::new(),
             policies,
             handler,
-        })
+        };
+        #[cfg(feature = "durable")]
+        if let Some(durably) = self.durable {
+            return durably.subscribe(self.bus, lane, make);
+        }
+        if self.wants_history {
+            return crate::history::subscribe(self.bus, self.pattern, lane, make);
+        }
+        self.bus.engine().directory.subscribe(pattern, self.bus.engine().names, make)
     }
 
     /// How long a call may take, in nanoseconds.
@@ -405,6 +432,11 @@ impl<'a> Subscribe<'a> {
         order.check("key_order").map_err(out_of_range)?;
         if lane.is_inline() {
             return Err(SubscribeError::NotInline { setting: SETTING });
+        }
+        #[cfg(feature = "durable")]
+        if self.durable.is_some() {
+            let rule = "a durable subscription is given its events anew after a restart, and parks none".into();
+            return Err(SubscribeError::InvalidSetting { setting: SETTING, rule });
         }
         let engine = self.bus.engine();
         if engine.dead_letters.capacity() == 0 {

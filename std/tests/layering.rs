@@ -41,6 +41,7 @@ const SPINES: &[&[&str]] = &[
         "delivery/watch",
         "delivery/lane",
         "delivery/lanes",
+        "delivery/log_tap",
         "delivery/idle",
         "delivery/deliver",
         "delivery/engine",

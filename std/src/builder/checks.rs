@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Builder;
 use crate::delivery::lane::{Lane, Overflow};
 use crate::error::BuildError;
+use crate::history;
 use crate::platform::affinity;
 use crate::range::{TIMEOUTS, nanos};
 
@@ -24,7 +25,7 @@ const MAX_WORKERS: u64 = 64;
 const MAX_THREAD_NAME: usize = 64;
 
 /// Names that a lane cannot have, because the bus uses them.
-const RESERVED: [&str; 2] = ["inline", "audit"];
+const RESERVED: [&str; 3] = ["inline", "audit", "durable"];
 
 impl Builder {
     /// Checks everything that can be checked before anything is made.
@@ -38,6 +39,9 @@ impl Builder {
                 return Err(BuildError::DeadLetterLog { path: log.path.clone(), error });
             }
         }
+        #[cfg(feature = "durable")]
+        self.durable.as_ref().map_or(Ok(()), |asked| asked.log.check())?;
+        history::check(&self.histories)?;
         in_range("max_topics", self.limits.topics as u64, 16, MAX_TOPICS)?;
         in_range("max_subscriptions", self.limits.subscriptions as u64, 1, MAX_SUBSCRIPTIONS)?;
         in_range("max_depth", self.max_depth.into(), 1, MAX_DEPTH)?;

@@ -1,6 +1,7 @@
 //! Deliveries to one handler that are made again: where they wait beside a lane, and how many are under way.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -41,6 +42,23 @@ pub(crate) enum Origin {
     Emit,
     /// A dead letter that was sent back: it is tried once.
     Letter(Arc<DeadLetter>),
+    /// A log of events: as an emit, but it is there in the next run as well if it has not ended in this one.
+    Log(Arc<dyn Followed>, u64),
+}
+
+impl Origin {
+    /// Tells whoever reads a log that the delivery has ended.
+    pub(crate) fn has_ended(&self) {
+        if let Self::Log(followed, position) = self {
+            followed.ended(*position);
+        }
+    }
+}
+
+/// Whoever gives events from a log to one handler, and wants to know when a delivery has ended.
+pub(crate) trait Followed: fmt::Debug + Send + Sync {
+    /// The delivery of the event at this position has ended: it was handled, or has become a dead letter.
+    fn ended(&self, position: u64);
 }
 
 impl Redelivery {
@@ -63,6 +81,16 @@ impl Redelivery {
                 Ok(())
             });
         }
+    }
+
+    /// A delivery of an event that was read from a log.
+    pub(crate) fn of_log(
+        event: OwnedEvent,
+        subscription: &Arc<Subscription>,
+        followed: Arc<dyn Followed>,
+        position: u64,
+    ) -> Self {
+        Self { origin: Origin::Log(followed, position), ..Self::first(event, subscription) }
     }
 
     /// One more delivery of a dead letter.

@@ -175,6 +175,35 @@ impl Directory {
         Ok(id)
     }
 
+    /// Whether events of this name go to the durable log, be the topic known or not.
+    #[cfg(feature = "durable")]
+    pub(crate) fn is_logged(&self, name: &str) -> bool {
+        match self.topics.get(name) {
+            Some(topic) => topic.is_logged(),
+            None => self.rules.is_logged(name),
+        }
+    }
+
+    /// Adds a subscription that is in no topic's route, because its events come from elsewhere.
+    pub(crate) fn subscribe_apart(
+        &self,
+        make: impl FnOnce(SubscriptionId) -> Subscription,
+    ) -> Result<Arc<Subscription>, SubscribeError> {
+        let mut registry = self.lock();
+        if registry.closed {
+            return Err(SubscribeError::Closed);
+        }
+        let limit = self.limits.subscriptions;
+        if registry.subscriptions.len() >= limit {
+            return Err(SubscribeError::TooManySubscriptions { limit });
+        }
+        registry.last_id += 1;
+        let id = SubscriptionId::new(registry.last_id);
+        let subscription = Arc::new(make(id));
+        registry.subscriptions.insert(id.get(), Arc::clone(&subscription));
+        Ok(subscription)
+    }
+
     /// Calls `act` with each known topic that the pattern asks for.
     fn each_topic(&self, registry: &Registry, pattern: Pattern<'_>, act: impl FnMut(&Arc<TopicState>)) {
         if pattern.kind() == PatternKind::Exact {

@@ -10,6 +10,8 @@
 mod admit;
 mod far;
 mod how;
+#[cfg(feature = "durable")]
+mod logged;
 mod refused;
 
 use std::sync::Arc;
@@ -47,6 +49,14 @@ impl Engine {
     /// Emits by name.
     #[inline]
     pub(crate) fn emit<P: Payload>(&self, name: &str, payload: P, how: How<'_>) -> Result<Receipt, EmitError<P>> {
+        #[cfg(feature = "durable")]
+        if let Some(log) = &self.log
+            && how.order.is_none()
+            && !how.is_replayed()
+            && self.directory.is_logged(name)
+        {
+            return self.emit_in_order(log, logged::Target::Name(name), payload, how);
+        }
         let place = place();
         let Some(pass) = self.gate.enter(place.stripe) else {
             return Err(EmitError::Closed { payload });
@@ -86,6 +96,13 @@ impl Engine {
         payload: P,
         how: How<'_>,
     ) -> Result<Receipt, EmitError<P>> {
+        #[cfg(feature = "durable")]
+        if let Some(log) = &self.log
+            && how.order.is_none()
+            && topic.is_logged()
+        {
+            return self.emit_in_order(log, logged::Target::Topic(topic, route), payload, how);
+        }
         let place = place();
         let Some(pass) = self.gate.enter(place.stripe) else {
             return Err(EmitError::Closed { payload });

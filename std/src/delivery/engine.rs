@@ -16,6 +16,7 @@ use crate::delivery::directory::Directory;
 use crate::delivery::guards::Guards;
 use crate::delivery::lane::Queue;
 use crate::delivery::lanes::Lanes;
+use crate::delivery::log_tap::LogTap;
 use crate::delivery::timer::Timer;
 use crate::platform::clock::Clock;
 use crate::platform::place::{Place, STRIPES};
@@ -37,6 +38,12 @@ pub(crate) const LANE_RECOVERED: &str = "system.lane_recovered";
 /// The topics of the records of an audit log that cannot be written, and of one that can again.
 pub(crate) const AUDIT_ERROR: &str = "system.audit_error";
 pub(crate) const AUDIT_RESUMED: &str = "system.audit_resumed";
+
+/// The topic of the record of a durable log that cannot be written or synced.
+pub(crate) const LOG_ERROR: &str = "system.log_error";
+
+/// The topic of the record of a durable log that dropped what a durable subscription had not handled yet.
+pub(crate) const LOG_OVERRUN: &str = "system.log_overrun";
 
 /// The topics of the records of a storm of events, when it begins and when it has ended.
 pub(crate) const EVENT_STORM: &str = "system.event_storm";
@@ -60,6 +67,8 @@ pub(crate) const RECORDS: &[&str] = &[
     LANE_RECOVERED,
     AUDIT_ERROR,
     AUDIT_RESUMED,
+    LOG_ERROR,
+    LOG_OVERRUN,
     EVENT_STORM,
     EVENT_STORM_ENDED,
     LOAD_SHEDDING,
@@ -123,6 +132,8 @@ pub(crate) struct Engine {
     pub(crate) queues: Lanes,
     /// A queue that gets every event whatever its topic: the audit log's.
     pub(crate) tap: Option<Arc<Queue>>,
+    /// The durable log, as emitters see it.
+    pub(crate) log: Option<Arc<LogTap>>,
     pub(crate) inline: InlineAccount,
     /// Dead letters that are being sent back to handlers on their senders' threads.
     pub(crate) inline_again: Underway,
@@ -173,6 +184,11 @@ impl Engine {
     /// The first queue of a lane; `None` for the inline lane.
     pub(crate) fn queue(&self, lane: LaneId) -> Option<&Arc<Queue>> {
         self.queues.pick(lane, 0)
+    }
+
+    /// The queues that get events beside the lanes: the audit log's, and the durable log's.
+    pub(crate) fn taps(&self) -> impl Iterator<Item = &Arc<Queue>> {
+        self.tap.iter().chain(self.log.as_ref().map(|log| &log.queue))
     }
 
     /// The name of a lane, for people.

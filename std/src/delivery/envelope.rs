@@ -27,11 +27,13 @@ pub(crate) struct Meta {
     pub(crate) reply: Option<Arc<ReplyTo>>,
 }
 
-/// A class as a number that is 0 for a normal event: beside other zeros it is written for nothing.
+/// A class as a number that is 0 for a normal event: beside other zeros it is written for nothing. The highest bit says
+/// whether the event is replayed, for which an event's slot has no other room.
 #[derive(Debug, Clone, Copy)]
 struct Rank(u8);
 
 impl Rank {
+    const REPLAYED: u8 = 1 << 7;
     const NORMAL: Self = Self::of(Class::Normal);
 
     const fn of(class: Class) -> Self {
@@ -82,12 +84,21 @@ impl Head {
 
     /// How much the event matters when not all can stay.
     pub(crate) fn class(&self) -> Class {
-        let number = usize::from(self.class.0 ^ Class::Normal as u8);
+        let number = usize::from((self.class.0 & !Rank::REPLAYED) ^ Class::Normal as u8);
         Class::ALL.get(number).copied().unwrap_or_default()
     }
 
     pub(crate) fn set_class(&mut self, class: Class) {
-        self.class = Rank::of(class);
+        self.class = Rank(Rank::of(class).0 | (self.class.0 & Rank::REPLAYED));
+    }
+
+    /// Whether it was recorded earlier, and is given once more.
+    pub(crate) fn is_replayed(&self) -> bool {
+        self.class.0 & Rank::REPLAYED != 0
+    }
+
+    pub(crate) fn set_replayed(&mut self) {
+        self.class.0 |= Rank::REPLAYED;
     }
 
     /// Says that the event is emitted now, by this clock. An emit that leaves the emitter's thread does so, and every one

@@ -96,7 +96,7 @@ impl Engine {
     /// Has a delivery wait for its next try, if its handler's policy has one for this error.
     fn try_again(&self, queue: &Arc<Queue>, mut failed: Redelivery, error: &HandlerError) -> Result<(), Lost> {
         let subscription = Arc::clone(&failed.subscription);
-        let Some(retrying) = subscription.retrying().filter(|_| matches!(failed.origin, Origin::Emit)) else {
+        let Some(retrying) = subscription.retrying().filter(|_| !matches!(failed.origin, Origin::Letter(_))) else {
             return Err(Box::new((failed, reason_of(error))));
         };
         if was_called(error) {
@@ -203,6 +203,7 @@ impl Engine {
                 if let Origin::Letter(letter) = &again.origin {
                     self.dead_letters.tick_off(letter.id);
                 }
+                again.origin.has_ended();
                 again.subscription.aside.end();
                 self.go_on_after(queue, &again);
                 drop_quietly(again);
@@ -249,7 +250,7 @@ impl Engine {
     #[cold]
     pub(crate) fn expire_again(&self, queue: Option<&Arc<Queue>>, again: Redelivery) -> Ended {
         match &again.origin {
-            Origin::Emit => {
+            Origin::Emit | Origin::Log(..) => {
                 let error = format!("it expired before attempt {}", again.calls.saturating_add(1));
                 self.keep_letter(Redelivery { spot: None, ..again.clone() }, Reason::Expired, error);
             }
@@ -288,6 +289,10 @@ impl Engine {
 
     /// The end of a delivery that failed: a record, and a dead letter, or the one that it came from.
     fn lay_down(&self, lane: &str, failed: Redelivery, reason: Reason, error: &HandlerError) {
+        if matches!(failed.origin, Origin::Log(..)) && reason == Reason::Shutdown {
+            // It will be given again.
+            return drop_quietly(failed);
+        }
         let text = self.text_of(error);
         if failed.put_off == 0 {
             failed.decline(text.clone());
@@ -303,7 +308,7 @@ impl Engine {
             self.emit_system(topic, record, Some(&failed.event));
         }
         match &failed.origin {
-            Origin::Emit => self.keep_letter(failed, reason, text),
+            Origin::Emit | Origin::Log(..) => self.keep_letter(failed, reason, text),
             // The call was not made: the letter stays as it is.
             Origin::Letter(_) if !was_called(error) => {
                 self.put_back(&failed);
@@ -314,7 +319,7 @@ impl Engine {
     }
 
     fn keep_letter(&self, failed: Redelivery, reason: Reason, error: String) {
-        let Redelivery { event, subscription, calls, history, spot, .. } = failed;
+        let Redelivery { event, subscription, calls, history, spot, origin, .. } = failed;
         let obituary = Obituary {
             reason,
             subscription: Some(subscription.id),
@@ -327,6 +332,8 @@ impl Engine {
         if let Some(released) = self.dead_letters.push_after(event, obituary, history.into_attempts(), sequence) {
             self.send_next(&released.parking, released.key, &subscription);
         }
+        // After there is a letter of it.
+        origin.has_ended();
         drop_quietly(subscription);
     }
 
@@ -377,6 +384,8 @@ impl Engine {
                     self.put_back(&again);
                     drop_quietly(again);
                 }
+                // It will be given again.
+                Origin::Log(..) => drop_quietly(again),
             }
             count::add(&queue.left, 1);
             count::add(&queue.outcomes.dropped, 1);

@@ -20,6 +20,8 @@ pub(crate) struct GuardSettings {
     pub(crate) sources: Option<RateLimit>,
     pub(crate) storm: Option<StormGuard>,
     pub(crate) dedup: Option<DedupWindow>,
+    /// The patterns of topics whose events go to the durable log.
+    pub(crate) logged: Vec<Box<str>>,
 }
 
 impl GuardSettings {
@@ -36,7 +38,7 @@ impl GuardSettings {
 
     /// What each topic is guarded by.
     pub(crate) fn rules(&self) -> GuardRules {
-        GuardRules { rates: self.rates.clone(), storm: self.storm.clone() }
+        GuardRules { rates: self.rates.clone(), storm: self.storm.clone(), logged: self.logged.clone() }
     }
 
     /// The guards of the bus as a whole.
@@ -56,20 +58,29 @@ pub(crate) struct GuardRules {
     /// The rate of each topic that a pattern matches; the first one that does counts.
     rates: Vec<(Box<str>, RateLimit)>,
     storm: Option<StormGuard>,
+    logged: Vec<Box<str>>,
 }
 
 impl GuardRules {
     /// Whether no topic has a guard.
     pub(crate) fn is_empty(&self) -> bool {
-        self.rates.is_empty() && self.storm.is_none()
+        self.rates.is_empty() && self.storm.is_none() && self.logged.is_empty()
     }
 
     /// The guards of a topic of this name.
     pub(crate) fn for_topic(&self, name: &str) -> Option<Box<TopicGuards>> {
         let bucket = self.rate_of(name).map(Bucket::new);
         let storm = self.storm.as_ref().map(Detector::new);
-        (bucket.is_some() || storm.is_some())
-            .then(|| Box::new(TopicGuards { bucket, storm, watched: AtomicBool::new(false) }))
+        let logged = self.is_logged(name);
+        (bucket.is_some() || storm.is_some() || logged)
+            .then(|| Box::new(TopicGuards { bucket, storm, watched: AtomicBool::new(false), logged }))
+    }
+
+    /// Whether the events of a topic of this name go to the durable log.
+    pub(crate) fn is_logged(&self, name: &str) -> bool {
+        let Ok(topic) = Topic::new(name) else { return false };
+        let asks = |pattern: &str| Pattern::new(pattern).is_ok_and(|pattern| pattern.matches(topic));
+        self.logged.iter().any(|pattern| asks(pattern))
     }
 
     fn rate_of(&self, name: &str) -> Option<&RateLimit> {
@@ -86,6 +97,8 @@ pub(crate) struct TopicGuards {
     pub(crate) storm: Option<Detector>,
     /// Whether the timer will look whether a storm has ended.
     pub(crate) watched: AtomicBool,
+    /// Whether its events go to the durable log.
+    pub(crate) logged: bool,
 }
 
 /// The guards of the bus as a whole, and what all of them did.

@@ -48,7 +48,8 @@ impl Account {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct LaneAccount {
-    /// The lane's name; `inline` for handlers on emitters' threads, `audit` for the audit log.
+    /// The lane's name; `inline` for handlers on emitters' threads, `audit` for the audit log, `durable` for the durable
+    /// log.
     pub name: String,
     /// Its deliveries.
     pub deliveries: Account,
@@ -144,7 +145,7 @@ pub struct Ledger {
     pub system: u64,
     /// Events of the bus's own that found no room.
     pub system_lost: u64,
-    /// The lanes: `inline` first, `audit` last if there is one.
+    /// The lanes: `inline` first, `audit` and `durable` last if there are such logs.
     pub lanes: Vec<LaneAccount>,
     /// Today's subscriptions. Calls of handlers that were unsubscribed are in their lane's account only.
     pub subscriptions: Vec<SubscriptionAccount>,
@@ -216,9 +217,9 @@ impl Ledger {
         })
     }
 
-    /// The sum of all handlers' deliveries; the audit log's are not among them.
+    /// The sum of all handlers' deliveries; those of the audit log and the durable log are not among them.
     pub fn deliveries(&self) -> Account {
-        let handlers = self.lanes.iter().filter(|lane| lane.name != AUDIT);
+        let handlers = self.lanes.iter().filter(|lane| lane.name != AUDIT && lane.name != DURABLE);
         handlers.fold(Account::default(), |mut sum, LaneAccount { deliveries: lane, .. }| {
             sum.routed += lane.routed;
             sum.handled += lane.handled;
@@ -262,6 +263,9 @@ impl fmt::Display for Ledger {
 /// The name of the audit log's lane.
 pub(crate) const AUDIT: &str = "audit";
 
+/// The name of the durable log's lane.
+pub(crate) const DURABLE: &str = "durable";
+
 impl Engine {
     /// Reads the books. Ends are read before beginnings, so that no reading shows more ends than beginnings; and until
     /// two readings agree, so that a quiet bus is seen as quiet.
@@ -291,7 +295,7 @@ impl Engine {
     fn read_books(&self) -> Ledger {
         let subscriptions = self.directory.subscriptions();
         let lanes = std::iter::once(self.inline_account())
-            .chain(self.queues.by_lane().chain(self.tap.iter().map(std::slice::from_ref)).map(lane_account))
+            .chain(self.queues.by_lane().chain(self.taps().map(std::slice::from_ref)).map(lane_account))
             .collect();
         let [routed, unrouted, duplicates, left] =
             [Exit::Routed, Exit::Unrouted, Exit::Duplicate, Exit::Refused].map(|exit| self.gate.left(exit as usize));

@@ -40,7 +40,7 @@ pub struct LaneReport {
     /// Deliveries that came too late, in the bus's whole life.
     pub expired: u64,
     /// Events that nobody got to by the deadline, and retries that were not due by then. They are dead letters now, except
-    /// in the audit lane.
+    /// in the lanes of the audit log and the durable log.
     pub left: u64,
     /// Whether the worker was still busy when the deadline passed. It is left to itself: its handler cannot be stopped.
     pub abandoned: bool,
@@ -65,7 +65,7 @@ pub struct ShutdownReport {
     pub expired: u64,
     /// Events that nobody got to and retries that were not due, over all lanes but audit.
     pub left: u64,
-    /// Lane by lane; `audit` last if there is one.
+    /// Lane by lane; `audit` and `durable` last if there are such logs.
     pub lanes: Vec<LaneReport>,
     /// The books at the end.
     pub ledger: Ledger,
@@ -112,7 +112,7 @@ impl Engine {
         self.directory.close();
         self.gate.close();
         // Futures wait before the gate; they hear now that there is nothing to wait for.
-        self.queues.iter().chain(&self.tap).for_each(|queue| queue.room.wake_line());
+        self.queues.iter().chain(self.taps()).for_each(|queue| queue.room.wake_line());
     }
 
     /// Shuts down by the deadline. Inside a handler it leaves that to a thread of its own, because a handler cannot wait
@@ -153,24 +153,31 @@ impl Engine {
 
     /// Where there is no thread to be had, nobody waits; the workers still drain what they have, and end.
     fn close_lanes(&self) {
-        self.queues.iter().chain(&self.tap).for_each(|queue| queue.close());
+        if let Some(log) = &self.log {
+            log.feeding.stop();
+        }
+        self.queues.iter().chain(self.taps()).for_each(|queue| queue.close());
         self.timer.close().into_iter().for_each(drop_quietly);
     }
 
     fn drain(&self, deadline: Duration) {
         let end = self.clock.after(deadline);
         // The files get a share of the deadline that slow handlers cannot eat up.
-        let files = self.tap.is_some() || self.dead_letters.has_log();
+        let files = self.taps().next().is_some() || self.dead_letters.has_log();
         let handlers_end = if files { self.clock.after(deadline - deadline / 8) } else { end };
+        if let Some(log) = &self.log {
+            // What durable subscriptions have not been given yet waits in the log for the next run.
+            log.feeding.stop();
+            log.feeding.ended.wait_until(&self.clock, handlers_end);
+        }
         // What is due later than that is not waited for.
         self.queues.iter().for_each(|queue| self.leave(queue, queue.again.end_by(handlers_end)));
         // Emitters that are inside finish what they began; when nobody is, closing the rings cuts nobody short.
         // Handlers may still cause records, on any lane; when nothing is pending anywhere, nothing can.
         let drained = poll_until(&self.clock, handlers_end, || self.gate.is_quiet() && self.is_idle());
-        if drained && let Some(tap) = &self.tap {
+        if drained && self.taps().next().is_some() {
             // A log that cannot be written says so on the lanes, which are open for that.
-            tap.close();
-            self.end(tap, end);
+            self.end_taps(end);
             poll_until(&self.clock, end, || self.is_idle());
         }
         self.queues.iter().for_each(|queue| queue.close());
@@ -178,15 +185,25 @@ impl Engine {
         self.cancel_futures();
         self.timer.close().into_iter().for_each(drop_quietly);
         self.timer.ended.wait_until(&self.clock, end);
+        self.end_taps(end);
+        self.dead_letters.flush(&self.clock, end);
+        self.ended.give();
+    }
+
+    /// Has the audit log and the durable log written out.
+    fn end_taps(&self, end: u64) {
+        self.taps().for_each(|tap| tap.close());
+        self.taps().for_each(|tap| self.end(tap, end));
         if let Some(tap) = &self.tap {
-            tap.close();
-            self.end(tap, end);
             // A file that does not take its lines keeps them no longer, and they are counted.
             tap.give_up();
             self.wait_a_moment(|| tap.ended.is_open());
         }
-        self.dead_letters.flush(&self.clock, end);
-        self.ended.give();
+    }
+
+    /// Whether a queue is a log's.
+    fn is_tap(&self, queue: &Arc<Queue>) -> bool {
+        self.taps().any(|tap| Arc::ptr_eq(tap, queue))
     }
 
     /// Has the futures that async handlers are still at dropped, and gives their workers a moment of real time for it: one
@@ -240,7 +257,10 @@ impl Engine {
         count::add(&queue.left, 1);
         queue.count_dropped(&envelope);
         count::add(&queue.taken_out, 1);
-        let is_tap = self.tap.as_ref().is_some_and(|tap| Arc::ptr_eq(tap, queue));
+        let is_tap = self.is_tap(queue);
+        if is_tap && let Some(commit) = self.log.as_ref().and_then(|log| log.take(envelope.head.seq)) {
+            commit.settle(Err("the bus shut down before it was written".into()));
+        }
         if let (false, Some(topic)) = (is_tap, self.directory.by_id(envelope.topic)) {
             self.bury_left(OwnedEvent(Arc::new(envelope.keep(&topic.name, self.bus))), queue);
         }
@@ -312,13 +332,13 @@ impl Engine {
     /// Whether a lane's thread still has something in hand. A worker without an event has nothing; the audit log's still
     /// syncs the file when all lines are written.
     fn is_busy(&self, queue: &Arc<Queue>) -> bool {
-        let is_tap = self.tap.as_ref().is_some_and(|tap| Arc::ptr_eq(tap, queue));
+        let is_tap = self.is_tap(queue);
         queue.pending_events() > 0 || queue.again.underway.now() > 0 || (is_tap && !queue.ended.is_open())
     }
 
     fn shutdown_report(&self) -> ShutdownReport {
         let ledger = self.ledger();
-        let queues = self.queues.by_lane().chain(self.tap.iter().map(std::slice::from_ref));
+        let queues = self.queues.by_lane().chain(self.taps().map(std::slice::from_ref));
         let lanes: Vec<LaneReport> = queues
             .map(|queues| {
                 let sum = |of: fn(&Queue) -> &AtomicU64| queues.iter().map(|queue| count::read(of(queue))).sum();

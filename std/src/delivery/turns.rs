@@ -47,14 +47,23 @@ impl Turns {
         Self { engine: Arc::clone(engine), turns: Vec::new(), alarm: None }
     }
 
-    /// Looks for room in all lanes of the route and in the audit log's, and stands in line where there is none.
+    /// Looks for room in all lanes of the route, in the audit log's, and in that of the durable log if the event goes there,
+    /// and stands in line where there is none.
     /// `key` chooses among the rings of each lane; `limit` is until when the future waits, if that is sooner than the lanes
     /// say.
-    pub(crate) fn look(&mut self, route: Option<&TopicRoute>, key: u64, limit: Option<u64>, waker: &Waker) -> Look {
+    pub(crate) fn look(
+        &mut self,
+        route: Option<&TopicRoute>,
+        logged: bool,
+        key: u64,
+        limit: Option<u64>,
+        waker: &Waker,
+    ) -> Look {
         self.step_out();
         let engine = Arc::clone(&self.engine);
         let (mut blocked, mut end) = (false, limit);
-        for queue in lanes(&engine, route, key) {
+        let log = engine.log.as_ref().filter(|_| logged).map(|log| &log.queue);
+        for queue in lanes(&engine, route, log, key) {
             if let Some(deadline) = self.line_up(queue, waker) {
                 blocked = true;
                 end = [end, deadline].into_iter().flatten().min();
@@ -127,10 +136,15 @@ impl Drop for Turns {
 }
 
 /// The queues that a future on this thread may wait for: none that the thread itself works for, and no lane on a worker's.
-fn lanes<'a>(engine: &'a Engine, route: Option<&'a TopicRoute>, key: u64) -> impl Iterator<Item = &'a Arc<Queue>> {
+fn lanes<'a>(
+    engine: &'a Engine,
+    route: Option<&'a TopicRoute>,
+    log: Option<&'a Arc<Queue>>,
+    key: u64,
+) -> impl Iterator<Item = &'a Arc<Queue>> {
     let (is_worker, own) = (context::is_worker(), context::lane_of(engine.bus));
     let lanes = route.filter(|_| !is_worker).into_iter().flat_map(|route| route.lanes());
-    let tap = engine.tap.iter().filter(move |tap| own != Some(tap.id));
+    let tap = engine.tap.iter().chain(log).filter(move |tap| own != Some(tap.id));
     lanes.filter_map(move |(lane, _)| engine.queues.pick(lane, key)).chain(tap).filter(|queue| queue.makes_wait())
 }
 

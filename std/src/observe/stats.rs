@@ -42,6 +42,9 @@ pub struct Stats {
     pub dead_letters: DeadLetterStats,
     /// The audit log, if there is one.
     pub audit: Option<AuditStats>,
+    /// The durable log, if there is one.
+    #[cfg(feature = "durable")]
+    pub durable: Option<crate::records::durable::DurableStats>,
     /// What the guards against emitters did.
     pub guards: GuardStats,
     /// How many values of which class were [redacted](crate::Builder::redact), in logs and in texts of errors.
@@ -261,6 +264,8 @@ pub(crate) fn stats(engine: &Engine, audit: Option<(&Path, &AuditAccount)>) -> S
             sender: engine,
         }),
         audit: audit.zip(engine.tap.as_ref()).map(|((path, account), queue)| account.stats(path, queue)),
+        #[cfg(feature = "durable")]
+        durable: None,
         guards: guards(engine),
         redacted: redacted(engine),
         ledger: engine.ledger(),

@@ -45,6 +45,11 @@ impl TopicState {
         self.table.cache()
     }
 
+    /// Whether its events go to the durable log.
+    pub(crate) fn is_logged(&self) -> bool {
+        self.guards.as_ref().is_some_and(|guards| guards.logged)
+    }
+
     /// Notes that a worker keeps a copy of the route from now on.
     pub(super) fn follow(&self) {
         // Relaxed: the registry's lock orders it.

@@ -35,7 +35,7 @@ impl Engine {
         let source = self.guards.sources.as_ref().zip(how.source());
         let seen = self.guards.window.as_ref().zip(how.identity());
         let guarded = topic.guards.is_some() || source.is_some() || seen.is_some();
-        if how.is_system() || !guarded {
+        if how.is_system() || how.is_replayed() || !guarded {
             return Ok(Admission::New);
         }
         let now = self.clock.now();

@@ -35,7 +35,7 @@ impl Engine {
         how: How<'_>,
         receipt: &mut Receipt,
     ) -> Result<Exit, Refused> {
-        let nobody = self.tap.is_none() && route.is_empty();
+        let nobody = (self.tap.is_none() || how.is_replayed()) && route.is_empty() && !is_logged(topic, how);
         if !nobody {
             self.fill_head(&mut envelope.head, route, how)?;
         }
@@ -66,13 +66,18 @@ impl Engine {
         let queued = !route.is_all_inline();
         let patience = patience_here(how.patience).not_beyond(envelope.head.expires);
         self.may_emit(envelope.head.seq, route, how, patience, queued)?;
-        if queued || self.tap.is_some() || self.clock.is_manual() {
+        let logged = is_logged(topic, how);
+        if queued || self.tap.is_some() || logged || self.clock.is_manual() {
             envelope.head.stamp(&self.clock);
         }
-        if let Some(tap) = &self.tap
+        if let Some(tap) = self.tap.as_ref().filter(|_| !how.is_replayed())
             && !self.push_tap(tap, envelope, how.patience, place)
         {
             return Err(Refused::NotYet);
+        }
+        #[cfg(feature = "durable")]
+        if logged && let Some(log) = &self.log {
+            return self.send_logged(log, place, topic, route, envelope, how, patience, receipt);
         }
         if !route.inline().is_empty() {
             self.emit_inline(topic, route, envelope, how.waiter().map(|waiter| &**waiter), receipt, place);
@@ -86,7 +91,7 @@ impl Engine {
     }
 
     /// Moves the event into the last of its lanes, and a copy into each before it.
-    fn push_lanes(
+    pub(super) fn push_lanes(
         &self,
         route: &TopicRoute,
         envelope: &mut Envelope,
@@ -220,6 +225,9 @@ impl Engine {
             head.meta.clone_from(&extra.meta);
             head.own = extra.system;
             head.set_class(extra.class);
+            if extra.replayed {
+                head.set_replayed();
+            }
         }
         if how.is_system() { Ok(()) } else { self.bound(head, how.extra.map_or(0, |extra| extra.expires)) }
     }
@@ -256,7 +264,7 @@ impl Engine {
         true
     }
 
-    fn emit_inline(
+    pub(super) fn emit_inline(
         &self,
         topic: &TopicState,
         route: &TopicRoute,
@@ -289,6 +297,11 @@ impl Engine {
             self.bury_inline(place, head, body, &topic.name, *trouble);
         }
     }
+}
+
+/// Whether the event goes to the durable log.
+fn is_logged(topic: &TopicState, how: How<'_>) -> bool {
+    topic.is_logged() && !how.is_system() && !how.is_replayed()
 }
 
 /// Waiting for the audit log is safe on any thread but its own: its writer waits for nobody.

@@ -6,6 +6,7 @@ use crate::context::Lineage;
 use crate::delivery::class::Class;
 use crate::delivery::envelope::Meta;
 use crate::delivery::lane::Patience;
+use crate::delivery::log_tap::{Commit, Order};
 use crate::delivery::report::Waiter;
 
 /// How to emit.
@@ -16,10 +17,13 @@ pub(crate) struct How<'a> {
     pub(crate) key: u64,
     /// What the emitter adds to topic and payload, if anything.
     pub(crate) extra: Option<&'a Extra>,
+    /// The right to put events in the durable log now, which is given back when its event is in.
+    #[cfg_attr(not(feature = "durable"), allow(dead_code, reason = "there is never a log without the feature"))]
+    pub(crate) order: Option<&'a dyn Order>,
 }
 
 /// What an emitter may add to topic and payload.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Extra {
     pub(crate) meta: Option<Arc<Meta>>,
     /// What the event hands down, if it is not what it inherits.
@@ -32,6 +36,11 @@ pub(crate) struct Extra {
     pub(crate) admitted: bool,
     /// Emitted by the bus itself: nothing refuses it as a whole.
     pub(crate) system: bool,
+    /// Recorded already, and given once more: nothing records it again, and no guard knows it.
+    pub(crate) replayed: bool,
+    /// Who waits for the durable log.
+    #[cfg_attr(not(feature = "durable"), allow(dead_code, reason = "there is never a log without the feature"))]
+    pub(crate) commit: Option<Arc<Commit>>,
 }
 
 impl How<'static> {
@@ -39,7 +48,7 @@ impl How<'static> {
 
     #[inline]
     pub(crate) const fn with(patience: Patience) -> Self {
-        Self { patience, key: 0, extra: None }
+        Self { patience, key: 0, extra: None, order: None }
     }
 }
 
@@ -67,6 +76,11 @@ impl How<'_> {
     pub(super) fn identity(&self) -> Option<&str> {
         let meta = self.extra?.meta.as_ref()?;
         meta.idempotency_key.as_deref().or(meta.event_id.as_deref())
+    }
+
+    /// Whether the event was recorded already.
+    pub(super) fn is_replayed(&self) -> bool {
+        self.extra.is_some_and(|extra| extra.replayed)
     }
 
     /// Whether the bus itself emits.

@@ -38,6 +38,8 @@ impl Engine {
         let next = match again.origin {
             Origin::Emit => parking.step(spot.key),
             Origin::Letter(_) => Next::Letter,
+            // A durable subscription has a way of its own to keep events in order.
+            Origin::Log(..) => Next::Nothing,
         };
         match next {
             Next::Waiting => {
