@@ -212,8 +212,9 @@ impl Engine {
 
     /// Waits for a closed lane's worker, and takes what it has not got to by the deadline.
     fn end(&self, queue: &Arc<Queue>, deadline: u64) {
-        // Nobody waits for a worker that a lane does not have, if it has nothing to do.
-        let idle = || queue.watch.is_vacant() && queue.pending_events() == 0 && queue.again.underway.now() == 0;
+        // Nobody waits for a worker that a lane does not have, if it has nothing to do; nor for a thread of a pool to say so.
+        let unmanned = || queue.crew.is_some() || queue.watch.is_vacant();
+        let idle = || unmanned() && queue.pending_events() == 0 && queue.again.underway.now() == 0;
         if idle() || queue.ended.wait_until(&self.clock, deadline) {
             return;
         }
