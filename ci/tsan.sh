@@ -66,4 +66,4 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/tsan
 export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 
 "$cargo" test --release "${flags[@]}" --target "$target" --package nervebus-core --features std "${core_tests[@]/#/--test=}"
-"$cargo" test --release "${flags[@]}" --target "$target" --package nervebus --test ledger
+"$cargo" test --release "${flags[@]}" --target "$target" --package nervebus --test ledger --test combination

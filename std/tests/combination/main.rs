@@ -17,7 +17,8 @@ mod threads;
 mod until;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use nervebus::{Bus, KeyOrder, ManualClock, Retry, ShutdownReport};
@@ -32,6 +33,13 @@ fn end(bus: &Bus) -> ShutdownReport {
     assert!(report.drained, "{report}\n{}", report.ledger);
     balanced(&report);
     report
+}
+
+/// Shuts the bus down on a thread of its own, whose end is waited for in real time.
+fn shutdown_in_time(bus: &Bus, deadline: Duration) -> ShutdownReport {
+    let ((done, ended), bus) = (mpsc::channel(), bus.clone());
+    thread::spawn(move || drop(done.send(bus.shutdown(deadline))));
+    ended.recv_timeout(GUARD).unwrap()
 }
 
 fn balanced(report: &ShutdownReport) {

@@ -1,13 +1,10 @@
 //! The order of keys while the bus is being shut down.
 
-use std::sync::mpsc;
-use std::thread;
 use std::time::Duration;
 
 use nervebus::{Bus, Event, Lane, ManualClock, Retry, json};
 
-use super::until::GUARD;
-use super::{balanced, wide};
+use super::{balanced, shutdown_in_time, wide};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const NANO: Duration = Duration::from_nanos(1);
@@ -28,8 +25,6 @@ fn nothing_waits_behind_a_retry_that_a_shutdown_has_taken_out() {
             }
         }
         // The clock stands still: what waited for nothing would keep the shutdown for ever. No retry is due so soon.
-        let (done, ended) = mpsc::channel();
-        thread::spawn(move || done.send(bus.shutdown(NANO)));
-        balanced(&ended.recv_timeout(GUARD).unwrap());
+        balanced(&shutdown_in_time(&bus, NANO));
     }
 }

@@ -25,13 +25,19 @@ fn the_order_of_keys_is_kept_through_failures_whichever_thread_has_the_turn() {
             let handler = move |event: &Event<'_>| {
                 let number = *event.payload_as::<u64>().unwrap();
                 // Each fifth fails twice; nothing of its key overtakes it.
-                if number % 5 == 0 && event.attempt() < 3 {
+                if number.is_multiple_of(5) && event.attempt() < 3 {
                     return Err("not yet");
                 }
                 note.note(number % KEYS, number);
                 Ok(())
             };
-            bus.on("t").lane("orders").timeout(SECOND * 3_600).key_order(wide()).retry(retry(3)).handle(handler).unwrap();
+            bus.on("t")
+                .lane("orders")
+                .timeout(SECOND * 3_600)
+                .key_order(wide())
+                .retry(retry(3))
+                .handle(handler)
+                .unwrap();
             (bus, done)
         })
         .collect();

@@ -1,16 +1,16 @@
 //! The threads of a pool: how many there are, and who gets one when handlers hold them.
 
 use std::fs;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::thread;
 
 use nervebus::{AuditLog, Bus, Event, Lane, ManualClock, Overflow, WorkerPool};
 
 use super::held::held;
 use super::until::until;
-use super::{GUARD, SECOND, balanced, end};
+use super::{GUARD, SECOND, balanced, end, shutdown_in_time};
 
-/// How many threads of pools this process has: their names begin so.
+/// How many threads this process has whose names begin so.
 #[cfg(target_os = "linux")]
 fn threads(of: &str) -> usize {
     let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).unwrap_or_default();
@@ -56,10 +56,7 @@ fn a_bus_with_nothing_to_do_shuts_down_though_its_pools_threads_are_held() {
     busy.emit("t", ()).unwrap();
     begun.recv_timeout(GUARD).unwrap();
     // The clock stands still: a shutdown that waited for a thread would wait for ever.
-    let (done, ended) = mpsc::channel();
-    let other = idle.clone();
-    thread::spawn(move || done.send(other.shutdown(SECOND)));
-    let report = ended.recv_timeout(GUARD).unwrap();
+    let report = shutdown_in_time(&idle, SECOND);
     assert!(report.drained, "{report}");
     balanced(&report);
     drop(go);
@@ -94,10 +91,10 @@ fn a_handler_that_never_returns_is_reported_and_what_is_behind_it_becomes_dead_l
 #[test]
 #[cfg(target_os = "linux")]
 fn buses_come_and_go_and_leave_no_thread_and_no_engine_behind() {
-    let before = threads("nervebus-");
-    let pool = WorkerPool::new(2).unwrap();
+    let shared = WorkerPool::new(2).unwrap();
     let mut watched = Vec::new();
     for round in 0..50_u64 {
+        let pool = if round % 3 == 0 { WorkerPool::new(4).unwrap() } else { shared.clone() };
         let bus = Bus::builder().worker_pool(&pool).lane(Lane::new("mail")).build().unwrap();
         let token = Arc::new(());
         watched.push(Arc::downgrade(&token));
@@ -110,12 +107,12 @@ fn buses_come_and_go_and_leave_no_thread_and_no_engine_behind() {
         }
     }
     until(|| watched.iter().all(|token| token.strong_count() == 0));
-    drop(pool);
-    until(|| threads("nervebus-") <= before);
+    drop(shared);
+    // Of the 120 that were started in all; the other tests have a few.
+    until(|| threads("nervebus-") < 40);
 }
 
 #[test]
-#[cfg(target_os = "linux")]
 fn a_pool_has_as_many_threads_after_its_stuck_ones_came_back_as_before() {
     let clock = ManualClock::new();
     let pool = WorkerPool::new(3).unwrap();
