@@ -78,7 +78,7 @@ pub(crate) struct Audit {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        let _ = self.engine.shutdown(DROP_DEADLINE);
+        self.engine.shutdown_at_last(DROP_DEADLINE);
     }
 }
 

@@ -23,6 +23,7 @@ use crate::delivery::ledger::Ledger;
 use crate::delivery::waking::Promise;
 use crate::delivery::watch::{Deferred, Work};
 use crate::event::OwnedEvent;
+use crate::platform::pool;
 use crate::platform::threads::{self, poll_until};
 
 /// What a shutdown left of one lane.
@@ -118,8 +119,19 @@ impl Engine {
     /// Shuts down by the deadline. Inside a handler it leaves that to a thread of its own, because a handler cannot wait
     /// for itself, and reports at once.
     pub(crate) fn shutdown(self: &Arc<Self>, deadline: Duration) -> ShutdownReport {
+        self.shut_down(deadline, !context::is_inside(self.bus));
+        self.shutdown_report()
+    }
+
+    /// Shuts down by the deadline, for whoever drops the last handle: as [`shutdown`](Self::shutdown), and on a thread of a
+    /// pool it does not wait either, for the lanes may be that thread's to serve.
+    pub(crate) fn shutdown_at_last(self: &Arc<Self>, deadline: Duration) {
+        self.shut_down(deadline, !context::is_inside(self.bus) && !pool::is_in_a_crew());
+    }
+
+    fn shut_down(self: &Arc<Self>, deadline: Duration, here: bool) {
         self.close();
-        if !context::is_inside(self.bus) {
+        if here {
             self.drain(deadline);
         } else if !self.draining.swap(true, Ordering::Relaxed) {
             let engine = Arc::clone(self);
@@ -129,7 +141,6 @@ impl Engine {
                 self.ended.give();
             }
         }
-        self.shutdown_report()
     }
 
     /// Shuts down by the deadline on a thread of its own.

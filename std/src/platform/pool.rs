@@ -1,5 +1,6 @@
 //! Threads that several things share, each of which runs in turns.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,6 +12,16 @@ use crossbeam_queue::SegQueue;
 use nervebus_core::schedule::Schedule;
 
 use super::threads;
+
+thread_local! {
+    /// Whether this thread is a crew's.
+    static IN_A_CREW: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is one of a crew: what it waits for may be waiting for it.
+pub(crate) fn is_in_a_crew() -> bool {
+    IN_A_CREW.with(Cell::get)
+}
 
 /// Something that runs in turns, on whichever thread is free.
 pub(crate) trait Turns: Send + Sync {
@@ -171,6 +182,7 @@ impl Shared {
 
     /// What a thread of the pool does.
     fn work(&self) {
+        IN_A_CREW.with(|own| own.set(true));
         while let Some(job) = self.next() {
             job.schedule.begin();
             // Nothing of a user's unwinds a turn; if something of ours does, the others still need the thread.

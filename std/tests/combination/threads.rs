@@ -1,7 +1,8 @@
 //! The threads of a pool: how many there are, and who gets one when handlers hold them.
 
 use std::fs;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use nervebus::{AuditLog, Bus, Event, Lane, ManualClock, Overflow, WorkerPool};
@@ -61,6 +62,26 @@ fn a_bus_with_nothing_to_do_shuts_down_though_its_pools_threads_are_held() {
     balanced(&report);
     drop(go);
     end(&busy);
+}
+
+#[test]
+fn a_handler_that_drops_the_last_handle_of_another_bus_of_its_pool_costs_that_none_of_its_events() {
+    const EVENTS: usize = 50;
+    // The clock stands still: the bus would wait for the thread that drops it.
+    let (clock, handled) = (ManualClock::new(), Arc::new(AtomicUsize::new(0)));
+    let pool = WorkerPool::new(1).unwrap();
+    let [outer, inner] = [(); 2].map(|()| Bus::builder().clock(&clock).worker_pool(&pool).build().unwrap());
+    let count = Arc::clone(&handled);
+    inner.on("t").handle(move |_| drop(count.fetch_add(1, Ordering::Relaxed))).unwrap();
+    let last = Mutex::new(Some(inner));
+    let end_it = move |_: &Event<'_>| {
+        let inner = last.lock().unwrap().take().unwrap();
+        (0..EVENTS).for_each(|_| assert!(inner.emit("t", ()).is_ok()));
+    };
+    outer.on("t").handle(end_it).unwrap();
+    outer.emit("t", ()).unwrap();
+    until(|| handled.load(Ordering::Relaxed) == EVENTS);
+    assert_eq!(end(&outer).failed, 0);
 }
 
 #[test]
