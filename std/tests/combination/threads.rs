@@ -71,7 +71,10 @@ fn a_handler_that_drops_the_last_handle_of_another_bus_of_its_pool_costs_that_no
     let pool = WorkerPool::new(1).unwrap();
     let [outer, inner] = [(); 2].map(|()| Bus::builder().worker_pool(&pool).build().unwrap());
     let count = Arc::clone(&handled);
-    inner.on("t").handle(move |_| drop(count.fetch_add(1, Ordering::Relaxed))).unwrap();
+    let tally = move |_: &Event<'_>| {
+        count.fetch_add(1, Ordering::Relaxed);
+    };
+    inner.on("t").handle(tally).unwrap();
     let last = Mutex::new(Some(inner));
     let end_it = move |_: &Event<'_>| {
         let inner = last.lock().unwrap().take().unwrap();
