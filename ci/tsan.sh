@@ -17,6 +17,7 @@ source ci/debian_compiler.sh
 
 target=x86_64-unknown-linux-gnu
 core_tests=(ring spsc stress wait dead_letter gate table snapshot)
+bus_tests=(ledger combination concurrency park worker_pool)
 
 skip() {
     if [[ -n ${NERVEBUS_REQUIRE_TSAN:-} ]]; then
@@ -66,4 +67,4 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/tsan
 export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 
 "$cargo" test --release "${flags[@]}" --target "$target" --package nervebus-core --features std "${core_tests[@]/#/--test=}"
-"$cargo" test --release "${flags[@]}" --target "$target" --package nervebus --test ledger
+"$cargo" test --release "${flags[@]}" --target "$target" --package nervebus "${bus_tests[@]/#/--test=}"

@@ -35,6 +35,7 @@ models_of() {
     dead_letter.rs) echo dead_letter ;;
     gate.rs) echo gate ;;
     lease.rs) echo lease ;;
+    schedule.rs) echo schedule ;;
     breaker.rs | breaker/*) echo breaker ;;
     *) ;;
     esac
@@ -67,7 +68,7 @@ run_models() {
         sort --unique | paste --serial --delimiters=',' | sed 's/,/, /g'
 }
 
-failures=$(run_models ring spsc snapshot table dispatch wait dead_letter gate lease breaker)
+failures=$(run_models ring spsc snapshot table dispatch wait dead_letter gate lease schedule breaker)
 if [[ -n $failures ]]; then
     echo "error: these models fail without any change: $failures" >&2
     exit 1

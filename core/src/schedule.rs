@@ -73,7 +73,7 @@ impl Schedule {
     /// Ends a turn with the wish for another one: the caller puts it on the list again.
     #[inline]
     pub fn rest_a_moment(&self) {
-        // Release pairs with the Acquire of the next `begin`.
+        // Release pairs with the Acquire of the next `begin`, should the list that it goes on order less than ours does.
         self.state.swap(WANTED, Ordering::Release);
     }
 

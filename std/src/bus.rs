@@ -42,8 +42,9 @@ const DROP_DEADLINE: Duration = Duration::from_secs(5);
 /// An event bus: the handle by which everything is done.
 ///
 /// Cloning it is cheap, and all clones are the same bus. It can be used from any thread, and from inside handlers.
-/// Dropping the last handle shuts the bus down with a deadline of five seconds. A handler that needs the bus should
-/// hold a [`WeakBus`], for a bus that is kept alive by its own handlers is never dropped.
+/// Dropping the last handle shuts the bus down with a deadline of five seconds; inside one of its handlers, and on a
+/// thread of a [`WorkerPool`](crate::WorkerPool), that goes on by itself. A handler that needs the bus should hold a
+/// [`WeakBus`], for a bus that is kept alive by its own handlers is never dropped.
 ///
 /// # Examples
 ///
@@ -84,7 +85,7 @@ pub(crate) struct Audit {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        let _ = self.engine.shutdown(DROP_DEADLINE);
+        self.engine.shutdown_at_last(DROP_DEADLINE);
     }
 }
 

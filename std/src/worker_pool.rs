@@ -14,12 +14,12 @@ const MAX_THREADS: u64 = 1_024;
 /// Without a pool each worker of each lane is a thread. With one, a lane that has something to do waits for the next free
 /// thread of the pool, which does 64 events of it at most before others have their turn. Order, retries, breakers,
 /// timeouts and accounts are the same. A call that has outlived its timeout leaves its thread behind and the pool starts
-/// another one, as a lane of its own would.
+/// another one, also when its lane may leave [no more](Builder::max_abandoned): the other lanes need it.
 ///
 /// What a pool gives up is the bulkhead: handlers without a timeout that do not return hold its threads, and when all
 /// are held, all its lanes wait. The same goes for a handler that waits for another lane of the pool, by
-/// [`emit_and_wait`](crate::Bus::emit_and_wait) or a request: give a pool more threads than there are such calls at a time, or
-/// that lane threads of its own.
+/// [`emit_and_wait`](crate::Bus::emit_and_wait) or a request, or by shutting down another bus of the pool that has something
+/// left to do: give a pool more threads than there are such calls at a time, or that lane threads of its own.
 ///
 /// A lane keeps its own threads if it [spins](crate::WaitStrategy::Spin), since it would spin on the others' time, is pinned
 /// to a core, or has a [concurrency](crate::Lane::concurrency) above 1. The audit log and the timer of a bus always have a thread each.
@@ -29,8 +29,9 @@ const MAX_THREADS: u64 = 1_024;
 ///
 /// # Cost
 ///
-/// An event that finds its lane idle costs its emitter a locked list, and the wake-up of a thread if one sleeps. While the
-/// lane has events, emitting costs what it does without a pool.
+/// An event that finds its lane idle costs its emitter a short lock, a place in a list that the pool's lanes share, for each
+/// 31 of which one block is allocated, and the wake-up of a thread if one sleeps. While the lane has events, emitting costs
+/// what it does without a pool.
 ///
 /// # Examples
 ///

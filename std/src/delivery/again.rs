@@ -1,6 +1,6 @@
 //! Deliveries to one handler that are made again: where they wait beside a lane, and how many are under way.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -164,13 +164,15 @@ struct State {
     numbers: u64,
     /// The last moment at which a retry may be due.
     latest: u64,
+    /// Whose first a shutdown has taken out: nothing lines up behind it any more.
+    left: HashSet<Sequence>,
     closed: bool,
 }
 
 impl Default for State {
     fn default() -> Self {
-        let (waiting, ready, behind) = (BTreeMap::new(), VecDeque::new(), HashMap::new());
-        Self { waiting, ready, behind, lined_up: 0, numbers: 0, latest: u64::MAX, closed: false }
+        let (waiting, ready, behind, left) = (BTreeMap::new(), VecDeque::new(), HashMap::new(), HashSet::new());
+        Self { waiting, ready, behind, lined_up: 0, numbers: 0, latest: u64::MAX, left, closed: false }
     }
 }
 
@@ -230,12 +232,12 @@ impl Again {
         let mut state = self.lock();
         let sequence = redelivery.sequence();
         match (state.refusal(0), sequence) {
-            (None, Some(sequence)) => {
+            (None, Some(sequence)) if !state.left.contains(&sequence) => {
                 state.lined_up += 1;
                 state.behind.entry(sequence).or_default().push_back(redelivery);
                 Ok(())
             }
-            (why, _) => Err(Box::new((redelivery, why.unwrap_or(NoWait::Full)))),
+            (why, _) => Err(Box::new((redelivery, why.unwrap_or(NoWait::Closing)))),
         }
     }
 
@@ -365,9 +367,13 @@ impl Again {
         state.latest = state.latest.min(moment);
         let mut late = Vec::new();
         for Waiting { redelivery, .. } in state.take(|waiting| waiting.at > moment) {
-            let behind = redelivery.sequence().map(|sequence| state.take_behind(sequence));
+            let sequence = redelivery.sequence();
             late.push(redelivery);
-            late.extend(behind.into_iter().flatten());
+            if let Some(sequence) = sequence {
+                late.extend(state.take_behind(sequence));
+                // The worker may have found it waiting here, and be about to line up behind it.
+                state.left.insert(sequence);
+            }
         }
         late
     }

@@ -23,6 +23,7 @@ use crate::delivery::ledger::Ledger;
 use crate::delivery::waking::Promise;
 use crate::delivery::watch::{Deferred, Work};
 use crate::event::OwnedEvent;
+use crate::platform::pool;
 use crate::platform::threads::{self, poll_until};
 
 /// What a shutdown left of one lane.
@@ -118,8 +119,19 @@ impl Engine {
     /// Shuts down by the deadline. Inside a handler it leaves that to a thread of its own, because a handler cannot wait
     /// for itself, and reports at once.
     pub(crate) fn shutdown(self: &Arc<Self>, deadline: Duration) -> ShutdownReport {
+        self.shut_down(deadline, !context::is_inside(self.bus));
+        self.shutdown_report()
+    }
+
+    /// Shuts down by the deadline, for whoever drops the last handle: as [`shutdown`](Self::shutdown), and on a thread of a
+    /// pool it does not wait either, for the lanes may be that thread's to serve.
+    pub(crate) fn shutdown_at_last(self: &Arc<Self>, deadline: Duration) {
+        self.shut_down(deadline, !context::is_inside(self.bus) && !pool::is_in_a_crew());
+    }
+
+    fn shut_down(self: &Arc<Self>, deadline: Duration, here: bool) {
         self.close();
-        if !context::is_inside(self.bus) {
+        if here {
             self.drain(deadline);
         } else if !self.draining.swap(true, Ordering::Relaxed) {
             let engine = Arc::clone(self);
@@ -129,7 +141,6 @@ impl Engine {
                 self.ended.give();
             }
         }
-        self.shutdown_report()
     }
 
     /// Shuts down by the deadline on a thread of its own.
@@ -237,8 +248,9 @@ impl Engine {
 
     /// Waits for a closed lane's worker, and takes what it has not got to by the deadline.
     fn end(&self, queue: &Arc<Queue>, deadline: u64) {
-        // Nobody waits for a worker that a lane does not have, if it has nothing to do.
-        let idle = || queue.watch.is_vacant() && queue.pending_events() == 0 && queue.again.underway.now() == 0;
+        // Nobody waits for a worker that a lane does not have, if it has nothing to do; nor for a thread of a pool to say so.
+        let unmanned = || queue.crew.is_some() || queue.watch.is_vacant();
+        let idle = || unmanned() && queue.pending_events() == 0 && queue.again.underway.now() == 0;
         if idle() || queue.ended.wait_until(&self.clock, deadline) {
             return;
         }

@@ -1,9 +1,10 @@
 //! Threads that several things share, each of which runs in turns.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Wake;
 
@@ -11,6 +12,16 @@ use crossbeam_queue::SegQueue;
 use nervebus_core::schedule::Schedule;
 
 use super::threads;
+
+thread_local! {
+    /// Whether this thread is a crew's.
+    static IN_A_CREW: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is one of a crew: what it waits for may be waiting for it.
+pub(crate) fn is_in_a_crew() -> bool {
+    IN_A_CREW.with(Cell::get)
+}
 
 /// Something that runs in turns, on whichever thread is free.
 pub(crate) trait Turns: Send + Sync {
@@ -27,7 +38,7 @@ pub(crate) enum After {
     GoesOn,
     /// There will never be anything more to do.
     Ended,
-    /// The turn took so long that the thread has been replaced: another one has the work by now.
+    /// The turn took so long that another job has the work by now.
     Ousted,
 }
 
@@ -49,6 +60,9 @@ struct Shared {
     came: Condvar,
     /// Threads that were ever started.
     started: AtomicUsize,
+    /// How many threads there are above the number that there should be, those left out that are given up as stuck; below
+    /// it, less than 0.
+    spare: AtomicIsize,
 }
 
 struct Owner(Arc<Shared>);
@@ -69,6 +83,7 @@ impl Crew {
             closed: Mutex::new(false),
             came: Condvar::new(),
             started: AtomicUsize::new(0),
+            spare: AtomicIsize::new(0),
         });
         // If one cannot be started, those before it go home when this is dropped.
         let crew = Self { _owner: Arc::new(Owner(Arc::clone(&shared))), shared };
@@ -76,8 +91,28 @@ impl Crew {
         Ok(crew)
     }
 
-    /// Starts one more thread: in place of one that is stuck.
-    pub(crate) fn add_thread(&self) -> io::Result<()> {
+    /// Gives a thread up that is stuck in a turn, until that says that it is [back](Self::comes_back).
+    pub(crate) fn gives_up(&self) {
+        // Relaxed, here and below: the number is all there is to it.
+        self.shared.spare.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Says that this thread, which was given up, is back. If another is in its place by now, one of them goes home.
+    pub(crate) fn comes_back(&self) {
+        self.shared.spare.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Starts threads in place of those that were given up.
+    pub(crate) fn fill_up(&self) -> io::Result<()> {
+        let one_more = |spare| (spare < 0).then_some(spare + 1);
+        while self.shared.spare.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok() {
+            // One that is not started is missing still.
+            self.add_thread().inspect_err(|_| self.gives_up())?;
+        }
+        Ok(())
+    }
+
+    fn add_thread(&self) -> io::Result<()> {
         let number = self.shared.started.fetch_add(1, Ordering::Relaxed) + 1;
         let shared = Arc::clone(&self.shared);
         threads::spawn(format!("nervebus-pool-{number}"), move || shared.work()).map(drop)
@@ -147,6 +182,7 @@ impl Shared {
 
     /// What a thread of the pool does.
     fn work(&self) {
+        IN_A_CREW.with(|own| own.set(true));
         while let Some(job) = self.next() {
             job.schedule.begin();
             // Nothing of a user's unwinds a turn; if something of ours does, the others still need the thread.
@@ -158,9 +194,19 @@ impl Shared {
                     self.list(job);
                 }
                 After::Ended => job.schedule.end(),
-                After::Ousted => return,
+                After::Ousted => {}
+            }
+            if self.has_spare() {
+                return;
             }
         }
+    }
+
+    /// Whether there is one thread too many, which the caller is from now on.
+    fn has_spare(&self) -> bool {
+        let is_spare = |spare| (spare > 0).then_some(spare - 1);
+        self.spare.load(Ordering::Relaxed) > 0
+            && self.spare.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_spare).is_ok()
     }
 }
 

@@ -1,6 +1,5 @@
 //! A lane without a thread of its own: threads of a pool serve it in turns.
 
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 
@@ -40,13 +39,6 @@ pub(crate) fn join(engine: &Arc<Engine>, queue: &Arc<Queue>, crew: &Crew) {
     job.ask();
 }
 
-/// Has a crew serve the lane whose turn takes too long: with one more thread, for the one that is stuck is left to itself.
-pub(super) fn join_anew(engine: &Arc<Engine>, queue: &Arc<Queue>, crew: &Crew) -> io::Result<()> {
-    crew.add_thread()?;
-    join(engine, queue, crew);
-    Ok(())
-}
-
 impl Turns for Pooled {
     fn turn(&self, job: &Arc<Job>) -> After {
         let _working = context::Working::enter(self.engine.bus, self.queue.id);
@@ -76,6 +68,9 @@ impl Pooled {
                     let number = seat.number;
                     // Perhaps the last that has what the call was about.
                     drop_quietly(seat);
+                    if let Some(crew) = &self.queue.crew {
+                        crew.comes_back();
+                    }
                     if !self.queue.watch.come_back(number) {
                         return After::Ousted;
                     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::watchdog::AGAIN;
 use crate::platform::manual_clock::ManualClock;
-use crate::{Bus, Event};
+use crate::{Builder, Bus, Event, WorkerPool};
 
 /// Long enough for the slowest machine; reached only when something hangs.
 const GUARD: Duration = Duration::from_secs(20);
@@ -24,7 +24,11 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
 /// A bus whose worker is stuck in its first event, with another waiting, and whose system starts no more threads for a
 /// number of times.
 fn stuck(clock: &ManualClock, refusals: u64) -> (Bus, mpsc::Sender<()>) {
-    let bus = Bus::builder().self_check(Duration::ZERO).clock(clock).build().unwrap();
+    stuck_in(Bus::builder(), clock, refusals)
+}
+
+fn stuck_in(builder: Builder, clock: &ManualClock, refusals: u64) -> (Bus, mpsc::Sender<()>) {
+    let bus = builder.self_check(Duration::ZERO).clock(clock).build().unwrap();
     let ((begin, begun), (go, gone)) = (mpsc::channel(), mpsc::channel());
     let gone = Mutex::new(gone);
     let handler = move |event: &Event<'_>| {
@@ -82,6 +86,29 @@ fn a_stuck_handler_that_returns_serves_the_lane_that_got_no_worker() {
     let report = bus.shutdown(GUARD);
     assert!(report.drained && report.ledger.balanced(), "{report}");
     assert_eq!((report.handled, report.timed_out, bus.stats().lanes[0].not_started), (3, 1, 1));
+}
+
+#[test]
+fn a_pool_that_gets_no_thread_in_place_of_a_stuck_one_asks_again_for_all_its_lanes() {
+    let clock = ManualClock::new();
+    let pool = WorkerPool::new(1).unwrap();
+    let (bus, go) = stuck_in(Bus::builder().worker_pool(&pool), &clock, 2);
+    let other = Bus::builder().worker_pool(&pool).build().unwrap();
+    other.on("t").handle(|_| ()).unwrap();
+    other.emit("t", 1).unwrap();
+    clock.advance(SECOND);
+    for tries in 1..=2 {
+        until("nobody tries", || bus.stats().lanes[0].not_started == tries && bus.engine().timer.pending() > 0);
+        assert_eq!((bus.stats().lanes[0].handled, other.stats().lanes[0].handled), (0, 0));
+        clock.advance(AGAIN);
+    }
+    until("the pool does not go on", || bus.stats().pending == 0 && other.stats().pending == 0);
+    drop(go);
+    until("the stuck one does not come back", || bus.stats().lanes[0].late == 1);
+    for bus in [&bus, &other] {
+        let report = bus.shutdown(GUARD);
+        assert!(report.drained && report.ledger.balanced(), "{report}");
+    }
 }
 
 #[test]

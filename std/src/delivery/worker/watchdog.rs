@@ -64,6 +64,9 @@ fn look(engine: &Arc<Engine>, queue: &Arc<Queue>) {
     state.stuck.push((number, handler));
     state.unfinished = Some(unfinished);
     drop(state);
+    if let Some(crew) = &queue.crew {
+        crew.gives_up();
+    }
     // Outside the lock: a breaker that opens says so to whoever listens.
     if let Some(subscription) = subscription {
         subscription.conclude(queue.watch.take_permit(&subscription), false);
@@ -103,6 +106,10 @@ fn replace(engine: &Arc<Engine>, queue: &Arc<Queue>) {
 
 /// Starts another worker; `false` when as many calls have not ended as may.
 fn start(engine: &Arc<Engine>, queue: &Arc<Queue>) -> io::Result<bool> {
+    if let Some(crew) = &queue.crew {
+        // The thread is the other lanes' as well, whatever becomes of this one.
+        refusable(queue).and_then(|()| crew.fill_up()).inspect_err(|_| count::add(&queue.watch.not_started, 1))?;
+    }
     let number = {
         let state = queue.watch.lock();
         if state.stuck.len() > engine.max_abandoned {
@@ -110,22 +117,18 @@ fn start(engine: &Arc<Engine>, queue: &Arc<Queue>) -> io::Result<bool> {
         }
         state.number + 1
     };
-    let started = match &queue.crew {
-        Some(crew) => refusable(queue).and_then(|()| pooled::join_anew(engine, queue, crew)),
-        None => {
-            let (engine, own) = (Arc::clone(engine), Arc::clone(queue));
-            let body = move || {
-                own.pinning.pin_to(own.core);
-                run(&engine, &own);
-            };
-            let name = format!("{}.{number}", queue.thread);
-            refusable(queue).and_then(|()| threads::spawn(name, body).map(drop))
-        }
-    };
-    if started.is_err() {
-        count::add(&queue.watch.not_started, 1);
+    if let Some(crew) = &queue.crew {
+        pooled::join(engine, queue, crew);
+        return Ok(true);
     }
-    started.map(|()| true)
+    let (own_engine, own) = (Arc::clone(engine), Arc::clone(queue));
+    let body = move || {
+        own.pinning.pin_to(own.core);
+        run(&own_engine, &own);
+    };
+    let name = format!("{}.{number}", queue.thread);
+    let started = refusable(queue).and_then(|()| threads::spawn(name, body).map(drop));
+    started.inspect_err(|_| count::add(&queue.watch.not_started, 1)).map(|()| true)
 }
 
 /// Where a test has the system refuse a thread.

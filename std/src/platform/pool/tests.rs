@@ -69,7 +69,9 @@ fn a_thread_that_was_ousted_ends_and_the_one_in_its_place_goes_on() {
     let (stuck, stuck_turns, tell) = told(&crew);
     stuck.ask();
     assert_eq!(next(&stuck_turns), "nervebus-pool-1");
-    crew.add_thread().unwrap();
+    crew.gives_up();
+    crew.fill_up().unwrap();
+    crew.comes_back();
     tell.send(After::Ousted).unwrap();
     let (other, turns, tell) = told(&crew);
     for _ in 0..3 {
