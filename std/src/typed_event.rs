@@ -198,7 +198,7 @@ pub mod derive {
     impl<T> NotCopied<T> for Probe<T> {}
 
     pub trait Deserialized<T> {
-        fn from_json(&self, value: &Value) -> Option<Result<T, Error>>
+        fn deserialized(&self, value: &Value) -> Option<Result<T, Error>>
         where
             T: DeserializeOwned,
         {
@@ -209,7 +209,7 @@ pub mod derive {
     impl<T: DeserializeOwned> Deserialized<T> for &Probe<T> {}
 
     pub trait NotDeserialized<T> {
-        fn from_json(&self, _: &Value) -> Option<Result<T, Error>> {
+        fn deserialized(&self, _: &Value) -> Option<Result<T, Error>> {
             None
         }
     }

@@ -47,7 +47,7 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
             ) -> ::core::option::Option<::core::result::Result<Self, ::nervebus::__derive::Error>> {
                 #[allow(unused_imports)]
                 use ::nervebus::__derive::{Deserialized as _, NotDeserialized as _, Probe};
-                (&&Probe::<Self>::NEW).from_json(value)
+                (&&Probe::<Self>::NEW).deserialized(value)
             }
         }
         #debug
