@@ -168,7 +168,8 @@ fn any_other_payload_is_a_failure_that_is_not_tried_again() {
     let text = fails("no `Deserialize`", bus.emit_and_wait("market.tick", json!({"price": 7})).unwrap());
     assert!(text.contains("no `Deserialize`"), "{text}");
     let report = bus.shutdown(LONG);
-    assert_eq!((report.failed, bus.dead_letters().len(), report.ledger.balanced()), (3, 3, true));
+    assert_eq!((report.failed, report.ledger.balanced()), (3, true));
+    assert_eq!(bus.dead_letters().list().iter().map(|letter| letter.attempts).collect::<Vec<_>>(), [1, 1, 1]);
 }
 
 #[test]
