@@ -1,5 +1,7 @@
 //! What an event carries: any serializable value, in place while it is small, shared when several need it.
 
+pub(crate) mod personal;
+
 use std::any::{self, Any};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,6 +11,7 @@ use nervebus_core::inline::{Inline, Upcast};
 use serde::Serialize;
 use serde_json::Value;
 
+use self::personal::{names_of, redacted};
 use crate::typed_event::TypedEvent;
 
 /// How many machine words of an event's slot its payload may take: a value of up to 64 bytes with what belongs to it.
@@ -75,11 +78,18 @@ impl<T: Serialize + Send + Sync + 'static> Carried for T {
     }
 
     fn to_json(&self) -> serde_json::Result<Value> {
-        serde_json::to_value(self)
+        let json = serde_json::to_value(self)?;
+        Ok(match names_of::<T>() {
+            None => json,
+            Some(names) => redacted(json, names),
+        })
     }
 
     fn write_json(&self, out: &mut Vec<u8>) -> serde_json::Result<()> {
-        serde_json::to_writer(out, self)
+        match names_of::<T>() {
+            None => serde_json::to_writer(out, self),
+            Some(_) => serde_json::to_writer(out, &self.to_json()?),
+        }
     }
 
     #[inline]
@@ -124,20 +134,6 @@ impl<T: TypedEvent> Carried for Typed<T> {
         self.0.duplicate().map(Self)
     }
 }
-
-/// Puts [`REDACTED`] in the place of personal data. What is no map of fields is all of it personal data.
-fn redacted(mut json: Value, names: &[&str]) -> Value {
-    let Value::Object(fields) = &mut json else { return REDACTED.into() };
-    for name in names {
-        if let Some(field) = fields.get_mut(*name) {
-            *field = REDACTED.into();
-        }
-    }
-    json
-}
-
-/// What records and the JSON view have in the place of [personal data](TypedEvent::PII).
-const REDACTED: &str = "[REDACTED_PII]";
 
 /// The payload of one event, its type forgotten.
 pub(crate) enum Body {

@@ -16,9 +16,9 @@ pub enum Category {
     /// It says what has happened. Whoever wants to know is told.
     #[default]
     Event,
-    /// It asks for something to be done, by exactly one handler. A second one cannot be subscribed, and an emit that finds
-    /// none is refused. That one is subscribed by the topic's name; those that a pattern such as `order.*` brings look on,
-    /// and are not counted.
+    /// It asks for something to be done, by exactly one handler. A second one cannot be subscribed, and a typed topic's emit
+    /// that finds none is refused ([`Bus::emit`](crate::Bus::emit) knows no categories). That one is subscribed by the topic's
+    /// name; those that a pattern such as `order.*` brings look on, and are not counted.
     Command,
     /// It says what somebody would like to happen. Whoever can may do something about it.
     Intent,
@@ -119,7 +119,10 @@ pub trait TypedEvent: Serialize + Send + Sync + Sized + 'static {
     /// [`Event::reveal`](crate::Event::reveal). A type with personal data that serde does not write as a map is redacted as
     /// a whole.
     ///
-    /// This is what typed topics do. [`Bus::emit`](crate::Bus::emit) knows nothing of the type, and what it is given is seen
+    /// A dead letter that is read back from a file has lost them.
+    ///
+    /// From the first [`Bus::topic`](crate::Bus::topic) for the type on, this holds for all its values in the process, also for
+    /// those that are emitted by name. Before it, [`Bus::emit`](crate::Bus::emit) knows nothing of the type, and a value is seen
     /// as its `Serialize` writes it.
     const PII: &'static [&'static str] = &[];
 

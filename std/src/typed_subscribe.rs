@@ -128,7 +128,9 @@ fn converted<T: TypedEvent>(event: &Event<'_>) -> Result<T, HandlerError> {
     // `Deserialize` is the user's.
     match guarded(|| Ok(T::from_json(json)))? {
         Some(Ok(value)) => Ok(value),
-        Some(Err(error)) => wrong(format!("JSON that does not fit: {error}")),
+        Some(Err(error)) if T::PII.is_empty() => wrong(format!("JSON that does not fit: {error}")),
+        // What serde says quotes the value.
+        Some(Err(_)) => wrong("JSON that does not fit".into()),
         None => wrong("JSON, from which the type cannot be made: it has no `Deserialize`".into()),
     }
 }

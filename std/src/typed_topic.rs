@@ -21,7 +21,7 @@ use crate::delivery::report::{Report, Waiter};
 use crate::emit_async::EmitAsync;
 use crate::error::{ClaimError, EmitError, SubscribeError};
 use crate::event::Event;
-use crate::payload::Typed;
+use crate::payload::{Typed, personal};
 use crate::receipt::Receipt;
 use crate::subscribe::Subscribe;
 use crate::typed_event::{Category, TypedEvent};
@@ -77,6 +77,8 @@ impl<T: TypedEvent> TypedTopic<T> {
             version: T::VERSION,
             is_command: T::CATEGORY == Category::Command,
         };
+        // Before anybody can emit one.
+        personal::know::<T>();
         let topic = engine.directory.claim(T::TOPIC, claim)?;
         Ok(Self { bus: bus.clone(), route: topic.route_cache(), topic, kind: PhantomData })
     }
