@@ -25,6 +25,9 @@
 //! between the [`Ledger`] and the [`DeadLetters`]; the [`AuditLog`] has a line for every event; [`Bus::shutdown`] drains
 //! and accounts for what was left.
 //!
+//! A Rust type can have a topic of its own, and say version, key, time to live and personal data: see [`TypedEvent`] and
+//! [`Bus::topic`].
+//!
 //! The parts that need neither threads nor an allocator are in [`nervebus-core`](nervebus_core).
 
 #![cfg_attr(docsrs, feature(doc_cfg))]

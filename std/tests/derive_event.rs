@@ -125,6 +125,25 @@ fn personal_data_is_found_under_the_names_that_serde_gives_it() {
 }
 
 #[test]
+fn personal_data_is_found_by_every_rule_that_serde_has_for_names() {
+    macro_rules! keeps_up_with_serde {
+        ($($rule:literal)*) => {$({
+            #[derive(Event, Serialize)]
+            #[event(topic = "user.renamed")]
+            #[serde(rename_all = $rule)]
+            struct Renamed {
+                #[event(pii)]
+                first_name_2: u8,
+            }
+            let json = serde_json::to_value(Renamed { first_name_2: 7 }).unwrap();
+            assert_eq!(json.as_object().unwrap().keys().collect::<Vec<_>>(), Renamed::PII, $rule);
+        })*};
+    }
+    keeps_up_with_serde!("lowercase" "UPPERCASE" "PascalCase" "camelCase" "snake_case" "SCREAMING_SNAKE_CASE");
+    keeps_up_with_serde!("kebab-case" "SCREAMING-KEBAB-CASE");
+}
+
+#[test]
 fn what_a_type_may_not_say_is_an_error_where_it_is_said() {
     trybuild::TestCases::new().compile_fail("tests/derive_errors/*.rs");
 }

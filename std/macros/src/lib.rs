@@ -25,7 +25,10 @@ use syn::{DeriveInput, parse_macro_input};
 /// | `debug` | writes `Debug` too, with `[REDACTED]` for fields that are `pii` | not written |
 /// | `duplicate` | several lanes get clones instead of sharing the payload; for types whose clones do not allocate | types that are `Copy` do |
 ///
-/// `#[event(pii)]` on a field with a name keeps its value out of logs; see `TypedEvent::PII`.
+/// `#[event(pii)]` on a field with a name keeps its value out of logs; see `TypedEvent::PII`. The field is found in JSON by its
+/// name and by serde's `rename` and `rename_all`: a `Serialize` that is written by hand must give it that name.
+///
+/// The code that it writes begins its paths with `::nervebus`.
 #[proc_macro_derive(Event, attributes(event))]
 pub fn derive_event(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
