@@ -17,7 +17,6 @@ use std::time::Duration;
 use nervebus::{Bus, Event, Lane, Publisher};
 use nervebus_benches::bus::ByPublisher;
 use nervebus_benches::inline::{InlineBus, Sum, topics};
-use nervebus_benches::typed::TypedInline;
 use nervebus_benches::{CAPACITY, Payload, payload, tables};
 use nervebus_core::dead_letter::BoxedDeadLetterQueue;
 use nervebus_core::gate::Gate;
@@ -45,7 +44,6 @@ fn main() {
     let gate = Gate::new();
     path("gate_enter_leave", |times| measured_gate(&gate, times));
     inline::<ByPublisher<true>>("publisher_emit_inline_1", 1, measured_inline_emit);
-    inline::<TypedInline>("typed_emit_inline_1", 1, measured_typed_emit);
     queued();
 }
 
@@ -168,13 +166,6 @@ fn measured_gate(gate: &Gate<3, 16>, times: u64) {
 
 #[inline(never)]
 fn measured_inline_emit(bus: &mut ByPublisher<true>, times: u64) {
-    for value in 0..times {
-        bus.emit(0, value);
-    }
-}
-
-#[inline(never)]
-fn measured_typed_emit(bus: &mut TypedInline, times: u64) {
     for value in 0..times {
         bus.emit(0, value);
     }
