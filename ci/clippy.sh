@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-cargo clippy --package nervebus-core --package nervebus --package nervebus-cli --lib --bins -- -D warnings
+cargo clippy --package nervebus-core --package nervebus --package nervebus-macros --package nervebus-cli --lib --bins -- -D warnings
 cargo clippy --package nervebus --features affinity --lib -- -D warnings
 cargo clippy --package nervebus --all-features --lib -- -D warnings
 cargo clippy --package nervebus --no-default-features --lib -- -D warnings

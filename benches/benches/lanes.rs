@@ -8,6 +8,7 @@ use nervebus_benches::peers::qubit::Qubit;
 use nervebus_benches::peers::tokio_broadcast::TokioBroadcast;
 use nervebus_benches::queued::{Carrier, in_rounds};
 use nervebus_benches::rounds::{Measured, Member, Rounds};
+use nervebus_benches::typed::{Copied, Shared, TypedLanes};
 
 fn members<const PRODUCERS: usize, const CONSUMERS: usize>() -> Vec<Member> {
     let mut members = vec![
@@ -17,6 +18,10 @@ fn members<const PRODUCERS: usize, const CONSUMERS: usize>() -> Vec<Member> {
         in_rounds::<Crossbeam, PRODUCERS, CONSUMERS, 1>(),
         in_rounds::<Wide, PRODUCERS, CONSUMERS, 1>(),
     ];
+    if CONSUMERS > 1 {
+        members.push(in_rounds::<TypedLanes<Copied>, PRODUCERS, CONSUMERS, 1>());
+        members.push(in_rounds::<TypedLanes<Shared>, PRODUCERS, CONSUMERS, 1>());
+    }
     if Parking::LANE.is_some() {
         members.push(in_rounds::<QueuedByPublisher<Parking>, PRODUCERS, CONSUMERS, 1>());
     }
@@ -51,6 +56,10 @@ fn main() {
     let mut bars = Bars::default();
     ask(&mut bars, "1 → 1", &rounds.group("lanes_1p1c", &members::<1, 1>()));
     ask(&mut bars, "2 → 1", &rounds.group("lanes_2p1c", &members::<2, 1>()));
-    ask(&mut bars, "1 → 3", &rounds.group("lanes_1p3c", &members::<1, 3>()));
+    let three = rounds.group("lanes_1p3c", &members::<1, 3>());
+    ask(&mut bars, "1 → 3", &three);
+    let (copied, shared) = (TypedLanes::<Copied>::NAME, TypedLanes::<Shared>::NAME);
+    bars.at_most(format!("1 → 3: {copied} / {}", Crossbeam::NAME), 1.3, three.ratio(copied, Crossbeam::NAME));
+    bars.shown(format!("1 → 3: {copied} / {shared}"), three.ratio(copied, shared));
     bars.print();
 }

@@ -33,6 +33,7 @@ pub mod subscriptions;
 pub mod tables;
 mod tally;
 pub mod tick;
+pub mod typed;
 pub mod waited;
 
 use std::time::{Duration, SystemTime};

@@ -1,6 +1,7 @@
 //! The handle that users hold.
 
 mod audit;
+mod typed;
 
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::path::PathBuf;

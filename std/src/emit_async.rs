@@ -57,15 +57,25 @@ impl<'a, P: Payload> EmitAsync<'a, P> {
     }
 
     pub(crate) fn with(engine: &'a Arc<Engine>, topic: &'a str, payload: P, key: u64, extra: Extra) -> Self {
-        // It waits no longer than its event lives.
-        let deadline = extra.lineage.as_ref().and_then(|lineage| lineage.deadline.as_ref());
-        let deadline = deadline.map(|deadline| deadline.on(engine.bus, &engine.clock));
-        let limit = deadline.into_iter().chain((extra.expires != 0).then_some(extra.expires)).min();
-        Self { key, limit, ..Self::of(engine, Target::Name(topic), payload, Some(extra)) }
+        Self::of(engine, Target::Name(topic), payload, Some(extra)).keyed(key)
     }
 
     pub(crate) fn on(engine: &'a Arc<Engine>, topic: &'a TopicState, route: &'a mut RouteCache, payload: P) -> Self {
         Self::of(engine, Target::Topic { topic, route }, payload, None)
+    }
+
+    pub(crate) fn with_extra(self, key: u64, extra: Option<Extra>) -> Self {
+        Self { extra, ..self }.keyed(key)
+    }
+
+    /// It waits no longer than its event lives.
+    fn keyed(self, key: u64) -> Self {
+        let lineage = self.extra.as_ref().and_then(|extra| extra.lineage.as_ref());
+        let deadline = lineage.and_then(|lineage| lineage.deadline.as_ref());
+        let deadline = deadline.map(|deadline| deadline.on(self.engine.bus, &self.engine.clock));
+        let expires = self.extra.as_ref().map(|extra| extra.expires).filter(|expires| *expires != 0);
+        let limit = deadline.into_iter().chain(expires).min();
+        Self { key, limit, ..self }
     }
 
     fn of(engine: &'a Arc<Engine>, target: Target<'a>, payload: P, extra: Option<Extra>) -> Self {

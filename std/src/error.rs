@@ -1,13 +1,15 @@
 //! What can go wrong when a bus is built, subscribed to or emitted on.
 
-mod wait;
+mod claim;
+mod waiting;
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use self::wait::{RecvError, WaitError};
+pub use self::claim::ClaimError;
+pub use self::waiting::{RecvError, RequestError, WaitError};
 
 /// Why a bus could not be built. Nothing was started.
 #[derive(Debug)]
@@ -189,6 +191,13 @@ pub enum SubscribeError {
         /// Which rule it breaks.
         rule: String,
     },
+    /// The topic carries a [command](crate::Category::Command), which has its one handler already.
+    CommandHandled {
+        /// Which topic.
+        topic: String,
+        /// The name of the handler that it has.
+        handler: String,
+    },
     /// An async handler cannot be inline: it would hold up the emitter's thread while it waits.
     AsyncInline,
     /// The bus is shutting down.
@@ -212,6 +221,9 @@ impl fmt::Display for SubscribeError {
             Self::TooManySubscriptions { limit } => write!(f, "the bus has its limit of {limit} subscriptions"),
             Self::TooManyTopics { limit } => write!(f, "the bus has its limit of {limit} topics"),
             Self::InvalidSetting { setting, rule } => write!(f, "{setting}: {rule}"),
+            Self::CommandHandled { topic, handler } => {
+                write!(f, "the command {topic:?} has its one handler, {handler:?}: unsubscribe that first")
+            }
             Self::AsyncInline => f.write_str("an async handler cannot be inline; it needs a lane"),
             Self::Closed => f.write_str("the bus is shutting down"),
         }
@@ -238,65 +250,6 @@ impl fmt::Display for Limited {
         }
     }
 }
-
-/// Why a request has no answer; see [`Bus::request`](crate::Bus::request).
-#[non_exhaustive]
-pub enum RequestError<Q> {
-    /// Nobody was subscribed to answer it. It was not emitted.
-    NoResponder {
-        /// What was to be asked.
-        payload: Q,
-    },
-    /// It was refused, and nobody has seen it.
-    Emit(EmitError<Q>),
-    /// So many jobs wait for their moment that the wait could not be ended at its own. It was not emitted.
-    TooManyTimers {
-        /// What was to be asked.
-        payload: Q,
-    },
-    /// No answer came in time. One that comes late is dropped.
-    TimedOut,
-    /// All who could have answered have failed.
-    Failed {
-        /// What the last one said.
-        error: String,
-    },
-    /// The answer is of another type than the one asked for.
-    WrongType {
-        /// The type asked for.
-        expected: &'static str,
-        /// The type of the answer.
-        found: &'static str,
-    },
-    /// Nobody got to answer: the lane dropped the request, or who could have answered was unsubscribed before its turn.
-    Unanswered,
-    /// The bus has shut down, or a future was polled after its end.
-    Closed,
-}
-
-impl<Q> fmt::Display for RequestError<Q> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoResponder { .. } => f.write_str("nobody is subscribed to answer"),
-            Self::Emit(error) => error.fmt(f),
-            Self::TooManyTimers { .. } => f.write_str("too many jobs wait for their moment"),
-            Self::TimedOut => f.write_str("no answer came in time"),
-            Self::Failed { error } => write!(f, "who was to answer failed: {error}"),
-            Self::WrongType { expected, found } => write!(f, "the answer is of type {found}, not {expected}"),
-            Self::Unanswered => f.write_str("nobody got to answer"),
-            Self::Closed => f.write_str("the bus has shut down"),
-        }
-    }
-}
-
-impl<Q> fmt::Debug for RequestError<Q> {
-    /// What was wrong; never the payload, which may hold what no log should.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RequestError({self})")
-    }
-}
-
-impl<Q> std::error::Error for RequestError<Q> {}
 
 /// Why an event was refused. No handler has seen it; it is counted as refused; the payload comes back.
 #[non_exhaustive]
@@ -368,6 +321,13 @@ pub enum EmitError<P> {
         /// What was to be emitted.
         payload: P,
     },
+    /// A [command](crate::Category::Command) has no handler.
+    NoHandler {
+        /// Its topic.
+        topic: Box<str>,
+        /// What was to be emitted.
+        payload: P,
+    },
     /// The time to live of the event, or the deadline that it was given or has inherited, has passed already.
     Expired {
         /// What was to be emitted.
@@ -393,8 +353,32 @@ impl<P> EmitError<P> {
             | Self::RateLimited { payload, .. }
             | Self::Storm { payload, .. }
             | Self::WouldDeadlock { payload, .. }
+            | Self::NoHandler { payload, .. }
             | Self::Expired { payload }
             | Self::Closed { payload } => payload,
+        }
+    }
+
+    /// The same refusal of the payload in another form.
+    #[cold]
+    pub(crate) fn map<Q>(self, change: impl FnOnce(P) -> Q) -> EmitError<Q> {
+        match self {
+            Self::InvalidTopic { rule, payload } => EmitError::InvalidTopic { rule, payload: change(payload) },
+            Self::Full { lane, payload } => EmitError::Full { lane, payload: change(payload) },
+            Self::AuditFailing { payload } => EmitError::AuditFailing { payload: change(payload) },
+            Self::TooManyTopics { limit, payload } => EmitError::TooManyTopics { limit, payload: change(payload) },
+            Self::TooDeep { limit, payload } => EmitError::TooDeep { limit, payload: change(payload) },
+            Self::LoopDetected { limit, payload } => EmitError::LoopDetected { limit, payload: change(payload) },
+            Self::RateLimited { limited, retry_after, payload } => {
+                EmitError::RateLimited { limited, retry_after, payload: change(payload) }
+            }
+            Self::Storm { topic, per_second, payload } => {
+                EmitError::Storm { topic, per_second, payload: change(payload) }
+            }
+            Self::WouldDeadlock { lane, payload } => EmitError::WouldDeadlock { lane, payload: change(payload) },
+            Self::NoHandler { topic, payload } => EmitError::NoHandler { topic, payload: change(payload) },
+            Self::Expired { payload } => EmitError::Expired { payload: change(payload) },
+            Self::Closed { payload } => EmitError::Closed { payload: change(payload) },
         }
     }
 
@@ -442,6 +426,7 @@ impl<P> fmt::Display for EmitError<P> {
             Self::WouldDeadlock { lane, .. } => {
                 write!(f, "a handler of lane {lane:?} cannot wait for handlers of that lane")
             }
+            Self::NoHandler { topic, .. } => write!(f, "the command {topic:?} has no handler"),
             Self::Expired { .. } => f.write_str("the deadline of the event has passed"),
             Self::Closed { .. } => f.write_str("the bus is shutting down"),
         }

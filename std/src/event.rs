@@ -163,6 +163,16 @@ impl<'a> Event<'a> {
         self.content.as_any().downcast_ref()
     }
 
+    /// The payload as JSON with its [personal data](crate::TypedEvent::PII), which [`payload`](Self::payload) and
+    /// `event["field"]` do not show. The same as `payload` where a type has none.
+    ///
+    /// # Cost
+    ///
+    /// The JSON is made for each call.
+    pub fn reveal(&self) -> Value {
+        self.content.reveal()
+    }
+
     /// Whether the payload is where several can own it.
     #[inline]
     pub(crate) fn is_shared(&self) -> bool {
@@ -268,6 +278,11 @@ impl OwnedEvent {
     /// See [`Event::payload_as`].
     pub fn payload_as<T: 'static>(&self) -> Option<&T> {
         self.as_event().payload_as()
+    }
+
+    /// See [`Event::reveal`].
+    pub fn reveal(&self) -> Value {
+        self.as_event().reveal()
     }
 }
 

@@ -25,6 +25,9 @@
 //! between the [`Ledger`] and the [`DeadLetters`]; the [`AuditLog`] has a line for every event; [`Bus::shutdown`] drains
 //! and accounts for what was left.
 //!
+//! A Rust type can have a topic of its own, and say version, key, time to live and personal data: see [`TypedEvent`] and
+//! [`Bus::topic`].
+//!
 //! The parts that need neither threads nor an allocator are in [`nervebus-core`](nervebus_core).
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -57,6 +60,9 @@ mod replaying;
 mod request;
 mod stream;
 mod subscribe;
+mod typed_event;
+mod typed_subscribe;
+mod typed_topic;
 mod wait_for;
 mod weak_bus;
 mod worker_pool;
@@ -68,6 +74,8 @@ mod readme {}
 
 pub use nervebus_core::breaker::State as BreakerState;
 pub use nervebus_core::{Pattern, Priority, Reason, SubscriptionId, Tally, Topic};
+#[cfg(feature = "macros")]
+pub use nervebus_macros::Event;
 pub use serde_json::{Value, json};
 
 pub use crate::admission::dedup::DedupWindow;
@@ -102,7 +110,9 @@ pub use crate::delivery::timing::Timing;
 pub use crate::durable_emission::{DurableEmission, DurableError, DurableReceipt, EmitDurableAsync};
 pub use crate::emission::Emission;
 pub use crate::emit_async::{EmitAndWaitAsync, EmitAsync};
-pub use crate::error::{BuildError, EmitError, Limited, RecvError, RequestError, SubscribeError, WaitError};
+pub use crate::error::{
+    BuildError, ClaimError, EmitError, Limited, RecvError, RequestError, SubscribeError, WaitError,
+};
 pub use crate::event::{Event, OwnedEvent};
 pub use crate::event_id::EventId;
 pub use crate::observe::stats::{
@@ -138,6 +148,11 @@ pub use crate::registry::{BusRegistry, RegistryError};
 pub use crate::request::Request;
 pub use crate::stream::EventStream;
 pub use crate::subscribe::Subscribe;
+#[doc(hidden)]
+pub use crate::typed_event::derive as __derive;
+pub use crate::typed_event::{Category, TypedEvent};
+pub use crate::typed_subscribe::TypedSubscribe;
+pub use crate::typed_topic::TypedTopic;
 pub use crate::wait_for::WaitFor;
 pub use crate::weak_bus::WeakBus;
 pub use crate::worker_pool::WorkerPool;

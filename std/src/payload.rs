@@ -1,12 +1,18 @@
 //! What an event carries: any serializable value, in place while it is small, shared when several need it.
 
-use std::any::Any;
+pub(crate) mod personal;
+
+use std::any::{self, Any};
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 
 use nervebus_core::inline::{Inline, Upcast};
 use serde::Serialize;
 use serde_json::Value;
+
+use self::personal::{names_of, redacted};
+use crate::typed_event::TypedEvent;
 
 /// How many machine words of an event's slot its payload may take: a value of up to 64 bytes with what belongs to it.
 const WORDS: usize = 11;
@@ -18,9 +24,116 @@ static NULL: Value = Value::Null;
 ///
 /// Implemented for every such type; there is nothing to write by hand. `serde_json::Value` is one of them, and events
 /// that carry it are read without any conversion.
-pub trait Payload: Serialize + Send + Sync + 'static {}
+pub trait Payload: Carried {}
 
-impl<T: Serialize + Send + Sync + 'static> Payload for T {}
+impl<T: Carried> Payload for T {}
+
+/// What the bus asks of a payload. Sealed: implemented for what serializes, and for [`Typed`].
+pub trait Carried: Send + Sync + 'static {
+    /// The value as [`payload_as`](crate::Event::payload_as) finds it.
+    fn value(&self) -> &dyn Any;
+
+    /// The name of the type of that value, for people.
+    fn type_name(&self) -> &'static str;
+
+    /// The value as JSON, with all that it says.
+    ///
+    /// # Errors
+    ///
+    /// What its `Serialize` said.
+    fn reveal(&self) -> serde_json::Result<Value>;
+
+    /// The value as JSON, as handlers and records see it.
+    ///
+    /// # Errors
+    ///
+    /// What its `Serialize` said.
+    fn to_json(&self) -> serde_json::Result<Value>;
+
+    /// Writes what [`to_json`](Self::to_json) returns.
+    ///
+    /// # Errors
+    ///
+    /// What its `Serialize` said.
+    fn write_json(&self, out: &mut Vec<u8>) -> serde_json::Result<()>;
+
+    /// A second value, if that is cheaper than sharing the first.
+    fn duplicate(&self) -> Option<Self>
+    where
+        Self: Sized;
+}
+
+impl<T: Serialize + Send + Sync + 'static> Carried for T {
+    #[inline]
+    fn value(&self) -> &dyn Any {
+        self
+    }
+
+    fn type_name(&self) -> &'static str {
+        any::type_name::<T>()
+    }
+
+    fn reveal(&self) -> serde_json::Result<Value> {
+        serde_json::to_value(self)
+    }
+
+    fn to_json(&self) -> serde_json::Result<Value> {
+        let json = serde_json::to_value(self)?;
+        Ok(match names_of::<T>() {
+            None => json,
+            Some(names) => redacted(json, names),
+        })
+    }
+
+    fn write_json(&self, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        match names_of::<T>() {
+            None => serde_json::to_writer(out, self),
+            Some(_) => serde_json::to_writer(out, &self.to_json()?),
+        }
+    }
+
+    #[inline]
+    fn duplicate(&self) -> Option<Self> {
+        None
+    }
+}
+
+/// A value whose type says more of it: what typed topics emit.
+#[repr(transparent)]
+pub(crate) struct Typed<T>(pub(crate) T);
+
+/// It does not serialize by itself, so that the two implementations are for different types.
+impl<T: TypedEvent> Carried for Typed<T> {
+    #[inline]
+    fn value(&self) -> &dyn Any {
+        &self.0
+    }
+
+    fn type_name(&self) -> &'static str {
+        any::type_name::<T>()
+    }
+
+    fn reveal(&self) -> serde_json::Result<Value> {
+        serde_json::to_value(&self.0)
+    }
+
+    fn to_json(&self) -> serde_json::Result<Value> {
+        let json = serde_json::to_value(&self.0)?;
+        Ok(if T::PII.is_empty() { json } else { redacted(json, T::PII) })
+    }
+
+    fn write_json(&self, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        if T::PII.is_empty() {
+            return serde_json::to_writer(out, &self.0);
+        }
+        serde_json::to_writer(out, &self.to_json()?)
+    }
+
+    #[inline]
+    fn duplicate(&self) -> Option<Self> {
+        self.0.duplicate().map(Self)
+    }
+}
 
 /// The payload of one event, its type forgotten.
 pub(crate) enum Body {
@@ -40,6 +153,18 @@ pub(crate) trait Content: Send + Sync {
     fn shared(&self) -> Option<&Arc<dyn Content>>;
     /// Moves the value to the heap; the place it leaves holds nothing and must be overwritten.
     fn share(&mut self) -> Arc<dyn Content>;
+    /// A second value beside this one; or what [`share`](Self::share) returns.
+    fn second(&mut self) -> Second;
+    /// The JSON view with all that the value says.
+    fn reveal(&self) -> Value;
+    /// The name of the value's type, for people.
+    fn type_name(&self) -> &'static str;
+}
+
+/// How a value comes to a second place.
+pub(crate) enum Second {
+    Duplicate(Body),
+    Shared(Arc<dyn Content>),
 }
 
 /// A value with the JSON view that is made when somebody first asks for it.
@@ -59,7 +184,7 @@ impl<T> Cargo<T> {
 impl<T: Payload> Content for Cargo<T> {
     fn as_any(&self) -> &dyn Any {
         match &self.value {
-            Some(value) => value,
+            Some(value) => value.value(),
             None => &(),
         }
     }
@@ -70,15 +195,15 @@ impl<T: Payload> Content for Cargo<T> {
 
     fn json(&self) -> &Value {
         let Some(value) = &self.value else { return &NULL };
-        if let Some(value) = (value as &dyn Any).downcast_ref::<Value>() {
+        if let Some(value) = value.value().downcast_ref::<Value>() {
             return value;
         }
-        self.json.get_or_init(|| Box::new(serde_json::to_value(value).unwrap_or(Value::Null)))
+        self.json.get_or_init(|| Box::new(value.to_json().unwrap_or(Value::Null)))
     }
 
     fn write_json(&self, out: &mut Vec<u8>) -> serde_json::Result<()> {
         match &self.value {
-            Some(value) => serde_json::to_writer(out, value),
+            Some(value) => value.write_json(out),
             None => serde_json::to_writer(out, &NULL),
         }
     }
@@ -89,6 +214,24 @@ impl<T: Payload> Content for Cargo<T> {
 
     fn share(&mut self) -> Arc<dyn Content> {
         Arc::new(Cargo { value: self.value.take(), json: std::mem::take(&mut self.json) })
+    }
+
+    fn second(&mut self) -> Second {
+        // JSON that is there already is worth more than the allocation.
+        if self.json.get().is_none()
+            && let Some(value) = self.value.as_ref().and_then(duplicate)
+        {
+            return Second::Duplicate(Body::new(value));
+        }
+        Second::Shared(self.share())
+    }
+
+    fn reveal(&self) -> Value {
+        self.value.as_ref().and_then(|value| value.reveal().ok()).unwrap_or(Value::Null)
+    }
+
+    fn type_name(&self) -> &'static str {
+        self.value.as_ref().map_or("()", Carried::type_name)
     }
 }
 
@@ -117,6 +260,28 @@ impl Content for Arc<dyn Content> {
     fn share(&mut self) -> Arc<dyn Content> {
         Arc::clone(self)
     }
+
+    fn second(&mut self) -> Second {
+        Second::Shared(Arc::clone(self))
+    }
+
+    fn reveal(&self) -> Value {
+        (**self).reveal()
+    }
+
+    fn type_name(&self) -> &'static str {
+        (**self).type_name()
+    }
+}
+
+/// A second value, unless making it panics: that would leave a hole in the ring whose slot it is made in.
+#[inline]
+fn duplicate<T: Payload>(value: &T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(|| value.duplicate())).unwrap_or_else(|panic| {
+        // What it panicked with may itself panic when dropped; leaking it ends the chain.
+        std::mem::forget(panic);
+        None
+    })
 }
 
 impl<T: Payload> Upcast<dyn Content> for Cargo<T> {
@@ -151,9 +316,14 @@ impl Body {
         }
     }
 
-    /// A second owner of the payload, if it is [shared](Self::share).
+    /// The payload once more: a value of its own where the type makes those, or else a second owner.
     pub(crate) fn clone_shared(&mut self) -> Self {
-        self.share();
+        if let Self::Inline(inline) = self {
+            match inline.second() {
+                Second::Duplicate(body) => return body,
+                Second::Shared(shared) => *self = Self::Shared(shared),
+            }
+        }
         match self {
             Self::Shared(shared) => Self::Shared(Arc::clone(shared)),
             Self::Inline(_) => Self::new(()),

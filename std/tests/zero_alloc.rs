@@ -3,11 +3,15 @@
 //! A program of its own (no test harness), so that nothing but the bus runs while it counts.
 
 use std::alloc::System;
+use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use nervebus::{Breaker, Builder, Bus, Class, Event, Publisher, RateLimit, Retry, StormGuard, Subscribe};
+use nervebus::{
+    Breaker, Builder, Bus, Category, Class, Event, Lane, Publisher, RateLimit, Retry, StormGuard, Subscribe,
+    TypedEvent, TypedTopic,
+};
 use serde::Serialize;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -26,6 +30,38 @@ struct Order {
 impl Order {
     fn number(number: u64) -> Self {
         Self { fields: [number; 8] }
+    }
+}
+
+/// As large as a payload may be to travel in place, and of no more than numbers: each lane gets a copy.
+#[derive(Serialize, Clone, Copy)]
+struct Plain {
+    fields: [u64; 8],
+}
+
+impl TypedEvent for Plain {
+    const TOPIC: &'static str = "order.placed";
+
+    fn duplicate(&self) -> Option<Self> {
+        Some(*self)
+    }
+}
+
+/// A type that has everything to say.
+#[derive(Serialize)]
+struct Contract {
+    fields: [u64; 8],
+}
+
+impl TypedEvent for Contract {
+    const TOPIC: &'static str = "order.placed";
+    const CATEGORY: Category = Category::Command;
+    const CLASS: Class = Class::Critical;
+    const TTL: Option<Duration> = Some(HOUR);
+    const PII: &'static [&'static str] = &["fields"];
+
+    fn key(&self) -> Option<impl Hash> {
+        Some(self.fields[0])
     }
 }
 
@@ -55,7 +91,14 @@ fn main() {
     let breaker = Breaker::new("orders again");
     let retry = Retry::exponential(HOUR);
     allocates_nothing_on("queued, guarded", guards(), |on| on.timeout(HOUR).retry(retry).breaker(&breaker), guarded);
-    println!("6 passed, 0 failed");
+    typed("typed, inline", Bus::builder(), &[None], |number| Plain { fields: [number; 8] }, |value| value.fields[7]);
+    let contract = |number| Contract { fields: [number; 8] };
+    typed("typed, with a contract, inline", Bus::builder(), &[None], contract, |value| value.fields[7]);
+    typed("typed, with a contract, queued", one_lane(), &[Some("a")], contract, |value| value.fields[7]);
+    let three = || one_lane().lane(Lane::new("b")).lane(Lane::new("c"));
+    let lanes = [Some("a"), Some("b"), Some("c")];
+    typed("typed, to three lanes", three(), &lanes, |number| Plain { fields: [number; 8] }, |value| value.fields[7]);
+    println!("10 passed, 0 failed");
 }
 
 fn allocates_nothing(what: &str, inline: bool, emit: impl Fn(&Bus, &mut Publisher, u64)) {
@@ -86,6 +129,52 @@ fn allocates_nothing_on(
     let region = Region::new(ALLOCATOR);
     (0..EVENTS).for_each(|number| emit(&bus, &mut publisher, number));
     wait_for(&seen, EVENTS + 1_000);
+    let change = region.change();
+    assert_eq!((change.allocations, change.reallocations), (0, 0), "{what}: {change:?}");
+    println!("{what}: 0 allocations in {EVENTS} events");
+    assert!(bus.shutdown(Duration::from_secs(10)).drained);
+}
+
+fn one_lane() -> Builder {
+    Bus::builder().lane(Lane::new("a"))
+}
+
+/// Emits values of a type to one handler on each of these lanes, or inline.
+fn typed<T: TypedEvent>(
+    what: &str,
+    builder: Builder,
+    lanes: &[Option<&str>],
+    make: impl Fn(u64) -> T,
+    number_of: impl Fn(&T) -> u64 + Copy + Send + Sync + 'static,
+) {
+    let bus = builder.build().expect("the settings are valid");
+    let seen = Arc::new(AtomicU64::new(0));
+    let mut topic: TypedTopic<T> = bus.topic().expect("the topic is free");
+    // What is new allocates once, the default lane's thread too.
+    bus.on("thread.started").handle(|_| ()).expect("the pattern is valid");
+    for lane in lanes {
+        let count = Arc::clone(&seen);
+        let handler = move |value: &T, _: &Event<'_>| {
+            count.fetch_add(u64::from(number_of(value) < EVENTS), Ordering::Relaxed);
+        };
+        let (on, thread) = (topic.on(), bus.on("thread.started"));
+        match lane {
+            None => on.inline().handle(handler).and(thread.handle(|_| ())),
+            Some(lane) => on.lane(*lane).handle(handler).and(thread.lane(*lane).handle(|_| ())),
+        }
+        .expect("the lane is there");
+    }
+    assert!(bus.emit_and_wait("thread.started", ()).expect("the bus is open").all_handled());
+    let each = lanes.len() as u64;
+    (0..1_000).for_each(|number| {
+        topic.emit(make(number)).expect("the bus is open");
+    });
+    wait_for(&seen, 1_000 * each);
+    let region = Region::new(ALLOCATOR);
+    (0..EVENTS).for_each(|number| {
+        topic.emit(make(number)).expect("the bus is open");
+    });
+    wait_for(&seen, (EVENTS + 1_000) * each);
     let change = region.change();
     assert_eq!((change.allocations, change.reallocations), (0, 0), "{what}: {change:?}");
     println!("{what}: 0 allocations in {EVENTS} events");

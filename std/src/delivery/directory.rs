@@ -3,6 +3,7 @@
 //! Reading takes neither a lock nor a guard. Changing anything takes one lock and is paid by those who subscribe, or who
 //! emit on a topic for the first time.
 
+pub(crate) mod claim;
 mod patterns;
 mod topics;
 
@@ -161,8 +162,10 @@ impl Directory {
         }
         if exact {
             // It makes its topic known, which may fail: before anything has changed.
-            self.intern(&mut registry, pattern.as_str())
+            let topic = self
+                .intern(&mut registry, pattern.as_str())
                 .map_err(|TooManyTopics { limit }| SubscribeError::TooManyTopics { limit })?;
+            self.may_handle(&registry, &topic)?;
         }
         registry.last_id += 1;
         let id = SubscriptionId::new(registry.last_id);

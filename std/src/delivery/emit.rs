@@ -309,6 +309,15 @@ impl Engine {
         Ok(Receipt { admitted, dropped: 1 - admitted, fate: Fate::Routed, ..Receipt::new(self.bus, number) })
     }
 
+    /// Refuses an event that was not to come in at all, and counts it as refused.
+    #[cold]
+    pub(crate) fn refuse<P>(&self, why: Refused, payload: P) -> EmitError<P> {
+        let place = place();
+        let Some(pass) = self.gate.enter(place.stripe) else { return EmitError::Closed { payload } };
+        leave(pass, place, Exit::Refused);
+        why.with(payload)
+    }
+
     /// Unpacks what was refused. It was never shared, so the value comes back; were it shared, some lane has it and
     /// the emit did not fail.
     #[cold]

@@ -31,10 +31,18 @@ pub enum HandlerError {
     /// It was not called, because an earlier event of the same key has not been handled; see
     /// [`Subscribe::keep_order_per_key`](crate::Subscribe::keep_order_per_key).
     Parked,
+    /// It was not called, because it is for one type and the event carries something else; see
+    /// [`TypedTopic::on`](crate::TypedTopic::on).
+    WrongType {
+        /// The type that it is for.
+        expected: &'static str,
+        /// What the event carries, and why that does not do.
+        found: String,
+    },
 }
 
 impl HandlerError {
-    /// `"error"`, `"panic"`, `"timeout"`, `"breaker_open"` or `"parked"`: how records name the kind.
+    /// `"error"`, `"panic"`, `"timeout"`, `"breaker_open"`, `"parked"` or `"wrong_type"`: how records name the kind.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Error(_) => "error",
@@ -42,6 +50,7 @@ impl HandlerError {
             Self::Timeout { .. } => "timeout",
             Self::BreakerOpen { .. } => "breaker_open",
             Self::Parked => "parked",
+            Self::WrongType { .. } => "wrong_type",
         }
     }
 
@@ -59,6 +68,9 @@ impl fmt::Display for HandlerError {
             Self::Timeout { after } => write!(f, "did not return within {after:?}"),
             Self::BreakerOpen { breaker, .. } => write!(f, "not called: breaker {breaker:?} is open"),
             Self::Parked => f.write_str("not called: an earlier event of its key has not been handled"),
+            Self::WrongType { expected, found } => {
+                write!(f, "not called: it is for {expected}, and the event carries {found}")
+            }
         }
     }
 }
@@ -67,7 +79,11 @@ impl Error for HandlerError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Error(error) => Some(&**error),
-            Self::Panic(_) | Self::Timeout { .. } | Self::BreakerOpen { .. } | Self::Parked => None,
+            Self::Panic(_)
+            | Self::Timeout { .. }
+            | Self::BreakerOpen { .. }
+            | Self::Parked
+            | Self::WrongType { .. } => None,
         }
     }
 }

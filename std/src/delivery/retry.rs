@@ -151,6 +151,10 @@ impl Retry {
     }
 
     fn is_retryable(&self, error: &HandlerError) -> bool {
+        if matches!(error, HandlerError::WrongType { .. }) {
+            // The event will be what it is.
+            return false;
+        }
         let Some(predicate) = &self.only_if else { return true };
         catch_unwind(AssertUnwindSafe(|| predicate(error))).unwrap_or_else(|panic| {
             drop_quietly(panic);

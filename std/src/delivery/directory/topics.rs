@@ -12,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 
 use hashbrown::DefaultHashBuilder;
 
+use super::claim::Claim;
 use super::{RouteCache, RouteTable};
 use crate::delivery::envelope::TopicId;
 use crate::delivery::guards::TopicGuards;
@@ -32,6 +33,8 @@ pub(crate) struct TopicState {
     pub(crate) table: RouteTable,
     /// What guards it against its emitters; nothing for most.
     pub(crate) guards: Option<Box<TopicGuards>>,
+    /// The type that it carries, if one has claimed it; set while the registry is locked.
+    pub(super) claim: OnceLock<Claim>,
     /// Whether a worker keeps a copy of the route; read and written while the registry is locked.
     followed: AtomicBool,
     hash: u64,
@@ -108,6 +111,7 @@ impl Topics {
             name: name.into(),
             table: RouteTable::default(),
             guards,
+            claim: OnceLock::new(),
             followed: AtomicBool::new(false),
             hash,
             below: [const { Slot::new() }; WAYS],

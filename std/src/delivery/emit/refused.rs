@@ -21,6 +21,7 @@ pub(crate) enum Refused {
     RateLimited(Box<Limited>, Duration),
     Storm(Box<str>, u32),
     WouldDeadlock(String),
+    NoHandler(Box<str>),
     Expired,
     Closed,
 }
@@ -62,6 +63,7 @@ impl Refused {
             Self::RateLimited(limited, retry_after) => EmitError::RateLimited { limited, retry_after, payload },
             Self::Storm(topic, per_second) => EmitError::Storm { topic, per_second, payload },
             Self::WouldDeadlock(lane) => EmitError::WouldDeadlock { lane, payload },
+            Self::NoHandler(topic) => EmitError::NoHandler { topic, payload },
             Self::Expired => EmitError::Expired { payload },
             Self::Closed => EmitError::Closed { payload },
         }

@@ -1,0 +1,71 @@
+//! Which topics carry which type, and what follows from that.
+
+use std::any::TypeId;
+use std::sync::Arc;
+
+use super::{Directory, Registry, TooManyTopics, TopicRoute, TopicState};
+use crate::error::{ClaimError, SubscribeError};
+
+/// The type that a topic carries.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Claim {
+    pub(crate) id: TypeId,
+    /// The type's name, for people.
+    pub(crate) name: &'static str,
+    pub(crate) version: u32,
+    /// Whether exactly one handler may be subscribed by the topic's name.
+    pub(crate) is_command: bool,
+}
+
+impl Directory {
+    /// The topic of this name, made known if it is new, and claimed for this type from now on.
+    pub(crate) fn claim(&self, name: &str, claim: Claim) -> Result<Arc<TopicState>, ClaimError> {
+        let mut registry = self.lock();
+        let topic =
+            self.intern(&mut registry, name).map_err(|TooManyTopics { limit }| ClaimError::TooManyTopics { limit })?;
+        if let Some(first) = topic.claim.get() {
+            return if first.id == claim.id { Ok(topic) } else { Err(claimed(name, first, &claim)) };
+        }
+        let handlers = topic.handlers(&topic.table.load());
+        if claim.is_command && handlers.len() > 1 {
+            return Err(ClaimError::Handlers { topic: name.to_owned(), handlers });
+        }
+        // While the registry is locked nobody else sets it.
+        let _ = topic.claim.set(claim);
+        Ok(topic)
+    }
+
+    /// Refuses a second handler of a command, while the registry is locked.
+    pub(super) fn may_handle(&self, _: &Registry, topic: &TopicState) -> Result<(), SubscribeError> {
+        if !topic.claim.get().is_some_and(|claim| claim.is_command) {
+            return Ok(());
+        }
+        match topic.handlers(&topic.table.load()).pop() {
+            None => Ok(()),
+            Some(handler) => Err(SubscribeError::CommandHandled { topic: topic.name.to_string(), handler }),
+        }
+    }
+}
+
+impl TopicState {
+    /// Whether somebody is subscribed by this topic's name, rather than by a pattern.
+    pub(crate) fn has_handler(&self, route: &TopicRoute) -> bool {
+        route.entries().iter().any(|entry| entry.handler.pattern == self.name)
+    }
+
+    /// The names of those who are subscribed by this topic's name.
+    fn handlers(&self, route: &TopicRoute) -> Vec<String> {
+        let by_name = route.entries().iter().filter(|entry| entry.handler.pattern == self.name);
+        by_name.map(|entry| entry.handler.name.to_string()).collect()
+    }
+}
+
+fn claimed(topic: &str, first: &Claim, second: &Claim) -> ClaimError {
+    ClaimError::Claimed {
+        topic: topic.to_owned(),
+        by: first.name,
+        by_version: first.version,
+        asked: second.name,
+        asked_version: second.version,
+    }
+}

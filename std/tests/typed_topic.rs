@@ -1,0 +1,353 @@
+//! Typed topics: values in, values out, and what everybody else sees of them.
+#![cfg(feature = "macros")]
+
+use std::fs;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use nervebus::{
+    AuditLog, Bus, ClaimError, Class, DeadLetterLog, EmitError, Event, HandlerError, Lane, ManualClock, NameRule,
+    Overflow, Reason, Retry, SubscribeError, TypedEvent, json,
+};
+use serde::{Deserialize, Serialize};
+
+#[path = "support/held.rs"]
+mod held;
+#[path = "support/logs.rs"]
+mod logs;
+
+const LONG: Duration = Duration::from_secs(10);
+
+#[derive(Event, Serialize, Deserialize, Clone, PartialEq, Debug)]
+#[event(topic = "order.placed", key = id)]
+struct Order {
+    id: u64,
+    #[event(pii)]
+    email: String,
+}
+
+#[derive(Event, Serialize, Clone, Copy, PartialEq, Debug)]
+#[event(topic = "market.tick")]
+struct Tick {
+    price: u64,
+}
+
+#[derive(Event, Serialize, PartialEq, Debug)]
+#[event(topic = "card.charge", category = "command")]
+struct Charge {
+    cents: u64,
+}
+
+fn order(id: u64) -> Order {
+    Order { id, email: format!("{id}@example.com") }
+}
+
+fn bus() -> Bus {
+    Bus::builder().build().unwrap()
+}
+
+#[test]
+fn a_handler_gets_the_value_and_patterns_see_the_same_event_as_json_and_as_the_type() {
+    let bus = bus();
+    let mut orders = bus.topic::<Order>().unwrap();
+    let (sender, seen) = mpsc::channel();
+    let by_pattern = sender.clone();
+    orders.subscribe(move |order: &Order, event| sender.send((order.clone(), event.seq())).unwrap()).unwrap();
+    bus.on("order.*")
+        .handle(move |event| {
+            assert_eq!((event["id"].as_u64(), event.topic()), (Some(7), "order.placed"));
+            by_pattern.send((event.payload_as::<Order>().unwrap().clone(), event.seq())).unwrap();
+        })
+        .unwrap();
+    orders.emit(order(7)).unwrap();
+    assert!(bus.shutdown(LONG).drained);
+    assert_eq!(seen.try_iter().collect::<Vec<_>>(), [(order(7), 1), (order(7), 1)]);
+    assert_eq!((bus.ledger().emitted, bus.ledger().balanced()), (1, true));
+}
+
+#[test]
+fn every_way_to_emit_reaches_the_handler() {
+    let bus = bus();
+    let mut ticks = bus.topic::<Tick>().unwrap();
+    let (sender, seen) = mpsc::channel();
+    ticks.subscribe(move |tick, _| sender.send(tick.price).unwrap()).unwrap();
+    ticks.emit(Tick { price: 1 }).unwrap();
+    ticks.try_emit(Tick { price: 2 }).unwrap();
+    ticks.emit_shared(Tick { price: 3 }).unwrap();
+    assert!(ticks.emit_and_wait(Tick { price: 4 }).unwrap().all_handled());
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(ticks.emit_async(Tick { price: 5 })).unwrap();
+    ticks.clone().emit(Tick { price: 6 }).unwrap();
+    assert!(bus.shutdown(LONG).drained);
+    assert_eq!(seen.try_iter().collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
+    for refused in [ticks.emit(Tick { price: 7 }), runtime.block_on(ticks.emit_async(Tick { price: 7 }))] {
+        let error = refused.unwrap_err();
+        assert!(error.is_closed());
+        assert_eq!(error.into_payload(), Tick { price: 7 });
+    }
+}
+
+#[test]
+fn a_full_lane_gives_the_value_back() {
+    let lane = Lane::new("narrow").capacity(2).overflow(Overflow::Reject);
+    let bus = Bus::builder().lane(lane).build().unwrap();
+    let mut orders = bus.topic::<Order>().unwrap();
+    let (hold, begun, release) = held::held();
+    orders.on().lane("narrow").handle(move |_, event| hold(event)).unwrap();
+    orders.emit(order(0)).unwrap();
+    begun.recv().unwrap();
+    let error = (1..=3).find_map(|id| orders.emit(order(id)).err()).unwrap();
+    assert!(error.is_full());
+    assert_eq!(error.into_payload(), order(3));
+    drop(release);
+    assert!(bus.shutdown(LONG).ledger.balanced());
+}
+
+#[test]
+fn a_topic_carries_one_type_and_the_error_names_both() {
+    #[derive(Event, Serialize)]
+    #[event(topic = "order.placed", version = 2)]
+    struct OrderV2;
+    let bus = bus();
+    let _orders = bus.topic::<Order>().unwrap();
+    bus.topic::<Order>().expect("it is the same type");
+    let error = bus.topic::<OrderV2>().unwrap_err();
+    assert!(matches!(error, ClaimError::Claimed { by_version: 1, asked_version: 2, .. }), "{error:?}");
+    let text = error.to_string();
+    assert!(["Order (version 1)", "OrderV2 (version 2)", "Bus::on"].iter().all(|part| text.contains(part)), "{text}");
+}
+
+#[test]
+fn a_name_that_the_bus_does_not_take_and_a_topic_too_many_are_errors() {
+    struct Loud;
+    impl Serialize for Loud {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.serialize_unit()
+        }
+    }
+    impl TypedEvent for Loud {
+        const TOPIC: &'static str = "LOUD";
+    }
+    let strict = Bus::builder().names(NameRule::Strict).build().unwrap();
+    assert!(matches!(strict.topic::<Loud>(), Err(ClaimError::InvalidTopic { .. })));
+    let bus = Bus::builder().max_topics(16).build().unwrap();
+    bus.topic::<Loud>().expect("other buses take it");
+    for number in 1..16 {
+        bus.publisher(&format!("topic{number}")).unwrap();
+    }
+    assert!(matches!(bus.topic::<Tick>(), Err(ClaimError::TooManyTopics { limit: 16 })));
+}
+
+#[test]
+fn json_becomes_a_value_where_the_type_allows_it() {
+    let bus = bus();
+    let orders = bus.topic::<Order>().unwrap();
+    let (sender, seen) = mpsc::channel();
+    orders.subscribe(move |order, _| sender.send(order.clone()).unwrap()).unwrap();
+    assert!(bus.emit_and_wait("order.placed", json!(order(7))).unwrap().all_handled());
+    assert_eq!(seen.try_recv(), Ok(order(7)));
+}
+
+#[test]
+fn any_other_payload_is_a_failure_that_is_not_tried_again() {
+    let bus = bus();
+    let (orders, ticks) = (bus.topic::<Order>().unwrap(), bus.topic::<Tick>().unwrap());
+    orders.on().retry(Retry::exponential(Duration::from_millis(1))).handle(|_, _| -> () { panic!("called") }).unwrap();
+    ticks.subscribe(|_, _| -> () { panic!("called") }).unwrap();
+    let fails = |topic, report: nervebus::Report| {
+        let [outcome] = &report.outcomes[..] else { panic!("one handler has answered: {report}") };
+        let Err(error) = &outcome.result else { panic!("{topic}: no failure") };
+        assert!(matches!(**error, HandlerError::WrongType { .. }), "{error:?}");
+        error.to_string()
+    };
+    let text = fails("another type", bus.emit_and_wait("order.placed", Tick { price: 7 }).unwrap());
+    assert!(text.contains("Order, ") && text.contains("Tick, which is neither"), "{text}");
+    let text = fails("bad JSON", bus.emit_and_wait("order.placed", json!({"id": "alice"})).unwrap());
+    assert!(text.contains("JSON that does not fit") && !text.contains("alice"), "{text}");
+    let text = fails("no `Deserialize`", bus.emit_and_wait("market.tick", json!({"price": 7})).unwrap());
+    assert!(text.contains("no `Deserialize`"), "{text}");
+    let report = bus.shutdown(LONG);
+    assert_eq!((report.failed, report.ledger.balanced()), (3, true));
+    assert_eq!(bus.dead_letters().list().iter().map(|letter| letter.attempts).collect::<Vec<_>>(), [1, 1, 1]);
+}
+
+#[test]
+fn a_command_without_a_handler_is_refused_and_counted_and_comes_back() {
+    let bus = bus();
+    let mut charges = bus.topic::<Charge>().unwrap();
+    bus.on("card.*").inline().handle(|_| -> () { panic!("an onlooker is no handler") }).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let errors = [
+        charges.emit(Charge { cents: 5 }).unwrap_err(),
+        charges.try_emit(Charge { cents: 5 }).unwrap_err(),
+        charges.emit_shared(Charge { cents: 5 }).unwrap_err(),
+        charges.emit_and_wait(Charge { cents: 5 }).map(drop).unwrap_err(),
+        runtime.block_on(charges.emit_async(Charge { cents: 5 })).unwrap_err(),
+    ];
+    for error in errors {
+        assert!(matches!(&error, EmitError::NoHandler { topic, .. } if &**topic == "card.charge"), "{error:?}");
+        assert_eq!(error.into_payload(), Charge { cents: 5 });
+    }
+    let ledger = bus.ledger();
+    assert_eq!((ledger.emitted, ledger.refused, ledger.balanced()), (5, 5, true));
+}
+
+#[test]
+fn a_command_has_one_handler_however_it_is_subscribed() {
+    let bus = bus();
+    let mut charges = bus.topic::<Charge>().unwrap();
+    let first = charges.on().name("till").inline().handle(|_, _| ()).unwrap();
+    let refused = SubscribeError::CommandHandled { topic: "card.charge".into(), handler: "till".into() };
+    assert_eq!(charges.subscribe(|_, _| ()), Err(refused.clone()));
+    assert_eq!(bus.subscribe("card.charge", |_| ()), Err(refused));
+    bus.on("card.*").inline().handle(|_| ()).expect("an onlooker is welcome");
+    assert_eq!(charges.emit(Charge { cents: 5 }).unwrap().inline().handled, 2);
+    assert!(bus.unsubscribe(first));
+    assert!(charges.emit(Charge { cents: 5 }).is_err());
+    charges.subscribe(|_, _| ()).expect("the place is free");
+}
+
+#[test]
+fn two_handlers_that_were_there_first_keep_a_command_from_its_topic() {
+    let bus = bus();
+    let first = bus.on("card.charge").name("a").handle(|_| ()).unwrap();
+    bus.on("card.charge").name("b").handle(|_| ()).unwrap();
+    let error = bus.topic::<Charge>().unwrap_err();
+    assert_eq!(error, ClaimError::Handlers { topic: "card.charge".into(), handlers: vec!["a".into(), "b".into()] });
+    bus.unsubscribe(first);
+    bus.topic::<Charge>().expect("one is left");
+}
+
+#[test]
+fn the_type_says_key_class_and_time_to_live() {
+    #[derive(Event, Serialize)]
+    #[event(topic = "quote.made", priority = "critical", ttl = "1s", key = 0)]
+    struct Quote(u64);
+    let clock = ManualClock::new();
+    let bus = Bus::builder().clock(&clock).build().unwrap();
+    let mut quotes = bus.topic::<Quote>().unwrap();
+    let (hold, begun, release) = held::held();
+    quotes
+        .subscribe(move |_, event| {
+            assert_eq!(event.class(), Class::Critical);
+            hold(event);
+        })
+        .unwrap();
+    quotes.emit(Quote(1)).unwrap();
+    begun.recv().unwrap();
+    quotes.emit(Quote(2)).unwrap();
+    clock.advance(Duration::from_secs(2));
+    drop(release);
+    bus.shutdown(LONG);
+    assert_eq!(bus.dead_letters().list().iter().map(|letter| letter.reason).collect::<Vec<_>>(), [Reason::Expired]);
+}
+
+#[test]
+fn events_of_one_key_stay_in_order_on_a_lane_with_several_workers() {
+    let bus = Bus::builder().lane(Lane::new("wide").workers(4)).build().unwrap();
+    let mut orders = bus.topic::<Order>().unwrap();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&seen);
+    orders.on().lane("wide").handle(move |order, _| log.lock().unwrap().push(order.email.clone())).unwrap();
+    let numbers: Vec<_> = (0..1_000).map(|number| number.to_string()).collect();
+    for number in &numbers {
+        orders.emit(Order { id: 7, email: number.clone() }).unwrap();
+    }
+    assert!(bus.shutdown(LONG).drained);
+    assert_eq!(*seen.lock().unwrap(), numbers);
+}
+
+#[test]
+fn personal_data_is_in_no_record_and_comes_only_to_who_asks() {
+    let folder = logs::Folder::new();
+    let letters = folder.path("letters.jsonl");
+    let bus =
+        Bus::builder().audit(AuditLog::at(folder.log())).dead_letter_log(DeadLetterLog::at(&letters)).build().unwrap();
+    let mut orders = bus.topic::<Order>().unwrap();
+    let (sender, seen) = mpsc::channel();
+    orders.subscribe(move |order, _| sender.send(order.email.clone()).unwrap()).unwrap();
+    bus.on("order.*")
+        .handle(|event| {
+            assert_eq!(event["email"], "[REDACTED_PII]");
+            assert_eq!(event.reveal()["email"], "7@example.com");
+            Err::<(), _>("goes to the dead letters")
+        })
+        .unwrap();
+    orders.emit(order(7)).unwrap();
+    bus.shutdown(LONG);
+    assert_eq!(seen.try_recv().as_deref(), Ok("7@example.com"));
+    let letter = Arc::clone(bus.dead_letters().list().last().unwrap());
+    assert_eq!(
+        (&letter.event["email"], &letter.event.reveal()["email"]),
+        (&json!("[REDACTED_PII]"), &json!("7@example.com"))
+    );
+    assert_eq!(letter.error, "goes to the dead letters", "the handler's assertions hold");
+    for file in [folder.log(), letters] {
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.contains("[REDACTED_PII]") && !text.contains("example.com"), "{}: {text}", file.display());
+    }
+}
+
+#[test]
+fn personal_data_of_a_type_that_a_bus_carries_is_redacted_however_it_is_emitted() {
+    let folder = logs::Folder::new();
+    let bus = Bus::builder().audit(AuditLog::at(folder.log())).build().unwrap();
+    bus.topic::<Order>().unwrap();
+    bus.on("order.*").inline().handle(|event| assert_eq!(event["email"], "[REDACTED_PII]")).unwrap();
+    let receipt = bus.event("order.placed", order(7)).correlation_id("req-1").emit().unwrap();
+    assert_eq!(receipt.inline().handled, 1);
+    bus.shutdown(LONG);
+    let text = fs::read_to_string(folder.log()).unwrap();
+    assert!(text.contains("[REDACTED_PII]") && !text.contains("example.com"), "{text}");
+}
+
+#[test]
+fn several_lanes_get_equal_values_whether_these_are_shared_or_copied() {
+    let bus = Bus::builder().lane(Lane::new("a")).lane(Lane::new("b")).build().unwrap();
+    let (ticks, orders) = (bus.topic::<Tick>().unwrap(), bus.topic::<Order>().unwrap());
+    let (sender, seen) = mpsc::channel();
+    for lane in ["a", "b"] {
+        let (ticked, ordered) = (sender.clone(), sender.clone());
+        ticks
+            .on()
+            .lane(lane)
+            .handle(move |tick, _| ticked.send((tick.price, std::ptr::from_ref(tick) as usize)).unwrap())
+            .unwrap();
+        orders
+            .on()
+            .lane(lane)
+            .handle(move |order, _| ordered.send((order.id, std::ptr::from_ref(order) as usize)).unwrap())
+            .unwrap();
+    }
+    assert!(ticks.emit_and_wait(Tick { price: 7 }).unwrap().all_handled());
+    let [(7, here), (7, there)] = seen.try_iter().collect::<Vec<_>>()[..] else { panic!("two lanes") };
+    assert_ne!(here, there, "each lane has its own");
+    assert!(orders.emit_and_wait(order(8)).unwrap().all_handled());
+    let [(8, here), (8, there)] = seen.try_iter().collect::<Vec<_>>()[..] else { panic!("two lanes") };
+    assert_eq!(here, there, "they share one");
+}
+
+#[test]
+fn a_duplicate_that_panics_is_shared_instead() {
+    static CALLS: AtomicU32 = AtomicU32::new(0);
+    #[derive(Serialize)]
+    struct Thorny(u64);
+    impl TypedEvent for Thorny {
+        const TOPIC: &'static str = "thorny.event";
+
+        fn duplicate(&self) -> Option<Self> {
+            CALLS.fetch_add(1, Ordering::Relaxed);
+            panic!("thorns")
+        }
+    }
+    let bus = Bus::builder().lane(Lane::new("a")).lane(Lane::new("b")).build().unwrap();
+    let mut topic = bus.topic::<Thorny>().unwrap();
+    for lane in ["a", "b"] {
+        topic.on().lane(lane).handle(|value, _| if value.0 == 7 { Ok(()) } else { Err("another value") }).unwrap();
+    }
+    topic.emit(Thorny(7)).unwrap();
+    assert!(topic.emit_and_wait(Thorny(7)).unwrap().all_handled());
+    assert_eq!(CALLS.load(Ordering::Relaxed), 2);
+    assert_eq!(bus.shutdown(LONG).handled, 4);
+}
