@@ -53,7 +53,12 @@ impl Filters {
             "--source" => self.source = Some(values.text()?),
             _ => return Ok(false),
         }
-        Ok(true)
+        match (self.since, self.until) {
+            (Some(since), Some(until)) if since > until => {
+                Err(UsageError::Other("--since is later than --until: nothing can lie between them".into()))
+            }
+            _ => Ok(true),
+        }
     }
 
     /// The reader that gives these events.

@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use nervebus::{DeadLetterFile, Pattern, StoredLetter, Topic};
+use nervebus::{DeadLetterFile, Pattern, Reason, StoredLetter, Topic};
 
 use crate::Outcome;
 use crate::audit::moment;
@@ -51,7 +51,14 @@ impl Choice {
                 Pattern::new(&pattern).map_err(|error| values.wrong(error.to_string()))?;
                 self.pattern = Some(pattern);
             }
-            "--reason" => self.reason = Some(values.text()?),
+            "--reason" => {
+                let reason = values.text()?;
+                if !Reason::ALL.iter().any(|known| known.as_str() == reason) {
+                    let known: Vec<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+                    return Err(values.wrong(format!("'{reason}' is no reason; there are {}", known.join(", "))));
+                }
+                self.reason = Some(reason);
+            }
             "--handler" => self.handler = Some(values.text()?),
             "--since" => self.since = Some(seconds(moment(values)?)),
             "--until" => self.until = Some(seconds(moment(values)?)),
@@ -65,6 +72,19 @@ impl Choice {
     pub(crate) fn take_ids(&mut self, arguments: &mut Arguments) -> Result<(), UsageError> {
         while let Some(word) = arguments.word() {
             self.ids.push(id(&word)?);
+        }
+        self.check()
+    }
+
+    /// Refuses what contradicts itself.
+    pub(crate) fn check(&self) -> Result<(), UsageError> {
+        if self.all && !self.ids.is_empty() {
+            return Err(UsageError::Other("--all and the IDs of letters exclude each other".into()));
+        }
+        if let (Some(since), Some(until)) = (self.since, self.until)
+            && since > until
+        {
+            return Err(UsageError::Other("--since is later than --until: nothing can lie between them".into()));
         }
         Ok(())
     }

@@ -32,6 +32,8 @@ pub(crate) struct Arguments {
 #[derive(Debug)]
 pub(crate) enum UsageError {
     NoCommand,
+    /// The first words of some commands.
+    Unfinished(String),
     UnknownCommand(String),
     NoFile(&'static str),
     TooMany(&'static str, OsString),
@@ -47,6 +49,11 @@ impl fmt::Display for UsageError {
         let names = || ALL.iter().map(|command| format!("'{}'", command.name)).collect::<Vec<_>>().join(", ");
         match self {
             Self::NoCommand => write!(f, "no command given; there are {}", names()),
+            Self::Unfinished(words) => {
+                let begun = |command: &&&Command| command.name.starts_with(&format!("{words} "));
+                let names: Vec<_> = ALL.iter().filter(begun).map(|command| format!("'{}'", command.name)).collect();
+                write!(f, "'{}' is the beginning of {}", text::safe(words), names.join(", "))
+            }
             Self::UnknownCommand(name) => write!(f, "unknown command '{}'; there are {}", text::safe(name), names()),
             Self::NoFile(command) => write!(f, "'{command}' needs a FILE"),
             Self::TooMany(command, word) => {
@@ -88,7 +95,8 @@ pub(crate) fn parse(mut parser: Parser) -> Result<Line, UsageError> {
     }
     match words.is_empty() {
         true => Err(UsageError::NoCommand),
-        false => Err(UsageError::UnknownCommand(words.join(" "))),
+        // The beginning of a command's words.
+        false => Err(UsageError::Unfinished(words.join(" "))),
     }
 }
 

@@ -38,6 +38,20 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// All of them, in the order in which they are declared.
+    pub const ALL: [Self; 10] = [
+        Self::HandlerError,
+        Self::HandlerTimeout,
+        Self::AllHandlersFailed,
+        Self::ValidationError,
+        Self::SerializationError,
+        Self::Overflow,
+        Self::Expired,
+        Self::LoopDetected,
+        Self::Shutdown,
+        Self::Parked,
+    ];
+
     /// The name of the reason in records and metrics, for example `handler_error`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

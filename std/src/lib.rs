@@ -28,6 +28,21 @@
 //! A Rust type can have a topic of its own, and say version, key, time to live and personal data: see [`TypedEvent`] and
 //! [`Bus::topic`].
 //!
+//! # Records
+//!
+//! What a bus writes down is in files that outlive it, each written by a thread of its own and read without a bus.
+//! [`Builder::redact`] has a [`Redactor`] stand before all of them but the durable log, and before the texts of errors.
+//!
+//! | record | holds | read with |
+//! |---|---|---|
+//! | [`AuditLog`] | a line for every event that was accepted, in files that rotate | [`AuditReader`], [`AuditFollow`] |
+//! | its chain (feature `blake3`) | a hash in each line of it and the line before | `AuditVerifier` |
+//! | [`DeadLetterLog`] | events that were not handled, and why | [`Bus::dead_letters`], [`DeadLetterFile`] |
+//! | `DurableLog` (feature `durable`) | events of durable topics, for whoever handles them | `Subscribe::durable` |
+//! | [`Builder::history`] | the last events of a pattern, in memory only | [`Subscribe::with_history`] |
+//!
+//! [`Bus::replay`] gives events of the audit log, of the durable log, or of any [`Record`]s to handlers once more.
+//!
 //! The parts that need neither threads nor an allocator are in [`nervebus-core`](nervebus_core).
 
 #![cfg_attr(docsrs, feature(doc_cfg))]

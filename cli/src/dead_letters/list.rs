@@ -47,6 +47,7 @@ fn run(mut arguments: Arguments) -> Result<Outcome, UsageError> {
         }
         Ok(true)
     })?;
+    choice.check()?;
     let path = arguments.file()?;
     arguments.end()?;
     let file = match open(&path) {

@@ -20,20 +20,6 @@ const MAX_ID: u64 = 1 << 53;
 /// How lines of letters and others begin, for telling a piece of one from something else.
 const OPENINGS: [&[u8]; 3] = [br#"{"event_type":"#, br#"{"removed":"#, br#"{"last_id":"#];
 
-/// The reasons that a line may name. One that is missing here cannot be read back.
-const REASONS: [Reason; 10] = [
-    Reason::HandlerError,
-    Reason::HandlerTimeout,
-    Reason::AllHandlersFailed,
-    Reason::ValidationError,
-    Reason::SerializationError,
-    Reason::Overflow,
-    Reason::Expired,
-    Reason::LoopDetected,
-    Reason::Shutdown,
-    Reason::Parked,
-];
-
 /// What a line says.
 #[derive(Debug)]
 pub(crate) enum Line {
@@ -120,7 +106,7 @@ pub(crate) fn read(line: &[u8]) -> Line {
 fn letter(line: &[u8], fields: Fields, seq: Option<u64>, cause: Option<u64>) -> Option<DeadLetter> {
     let record = Record::from_jsonl(line).ok()?;
     Topic::new(&record.event_type).ok()?;
-    let reason = REASONS.into_iter().find(|reason| reason.as_str() == fields.reason)?;
+    let reason = Reason::ALL.into_iter().find(|reason| reason.as_str() == fields.reason)?;
     let mut event = kept(record, seq.unwrap_or(0), cause);
     event.head.own = fields.own;
     let spot = fields.sequence.as_ref().and_then(Sequence::spot);
