@@ -184,6 +184,11 @@ pub struct AuditEntries {
     current: Option<Current>,
     sieve: Sieve,
     left: usize,
+    /// How many lines are passed over unread, and how many have been.
+    pass: u64,
+    passed: u64,
+    /// The last line that is read, counted from 1 at the beginning of the oldest file.
+    last: u64,
     /// The later one of two events that were found at once.
     waiting: Option<AuditEntry>,
 }
@@ -237,7 +242,21 @@ impl AuditEntries {
 
     fn new(parts: Vec<Part>, newest_first: bool, reader: &AuditReader) -> Self {
         let (sieve, left) = (Sieve::new(reader), reader.limit);
-        Self { parts: parts.into_iter(), newest_first, current: None, sieve, left, waiting: None }
+        let (pass, passed, last) = (0, 0, u64::MAX);
+        Self { parts: parts.into_iter(), newest_first, current: None, sieve, left, pass, passed, last, waiting: None }
+    }
+
+    /// Only the lines from one number to another, both included, counted from 1 over all files. What stands before them
+    /// is not looked at, and not in the tally.
+    pub(crate) fn lines(mut self, first: u64, last: u64) -> Self {
+        (self.pass, self.last) = (first.saturating_sub(1), last);
+        self
+    }
+
+    /// The number of the line that was read last, counted over all files.
+    pub(crate) fn line(&self) -> u64 {
+        // Two events that were found in one line were counted as two.
+        self.passed + self.sieve.tally.lines - self.sieve.tally.mended
     }
 
     /// What was looked at so far.
@@ -272,12 +291,24 @@ impl AuditEntries {
 
     /// The next event of the present file; `Ok(None)` at its end.
     fn advance(&mut self) -> Result<Option<AuditEntry>, ReadError> {
-        let Some(current) = &mut self.current else { return Ok(None) };
+        let end = self.last;
         loop {
+            if self.line() >= end {
+                return Ok(None);
+            }
+            let Some(current) = &mut self.current else { return Ok(None) };
             let span = match current.lines.next() {
+                Ok(Some(_)) if self.passed < self.pass => {
+                    self.passed += 1;
+                    continue;
+                }
                 Ok(Some(span)) => span,
                 Ok(None) => return Ok(None),
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    if self.passed < self.pass {
+                        self.passed += 1;
+                        return Ok(None);
+                    }
                     self.sieve.note_damage(&current.path, current.lines.offset(), &error);
                     return Ok(None);
                 }
