@@ -234,6 +234,7 @@ impl Said {
     }
 }
 
+#[cfg(feature = "durable")]
 impl Item {
     /// Reads a line; `None` for what is no record.
     pub(crate) fn read(line: &[u8]) -> Option<Self> {
@@ -301,23 +302,23 @@ impl Iterator for FileItems {
         if self.ended {
             return None;
         }
-        let line = match self.entries.next() {
+        match self.entries.next() {
             Some(Ok(entry)) => {
                 let said = serde_json::from_str(entry.json()).unwrap_or_default();
                 let item = Item { record: entry.record, said };
                 let position = self.entries.line();
-                return Some(Ok(self.step(position, Some(item))));
+                Some(Ok(self.step(position, Some(item))))
             }
             Some(Err(error)) => {
                 self.ended = true;
-                return Some(Err(as_io(error)));
+                Some(Err(as_io(error)))
             }
-            None => self.entries.line(),
-        };
-        self.ended = true;
-        // Of the last line more may come.
-        let next = line + 1 - self.entries.tally().unfinished.min(1);
-        Some(Ok(self.step(next, None)))
+            None => {
+                self.ended = true;
+                let next = self.entries.next_line();
+                Some(Ok(self.step(next, None)))
+            }
+        }
     }
 }
 
@@ -341,7 +342,7 @@ impl Filter {
             reader = reader.correlation_id(id);
         }
         reader.filter.set_span(self.since, self.until);
-        Ok(reader.oldest_first()?.lines(self.first, self.last.unwrap_or(u64::MAX)))
+        Ok(reader.oldest_first()?.from_line(self.first).to_line(self.last.unwrap_or(u64::MAX)))
     }
 
     /// Whether an event is meant.

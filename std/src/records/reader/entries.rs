@@ -246,11 +246,47 @@ impl AuditEntries {
         Self { parts: parts.into_iter(), newest_first, current: None, sieve, left, pass, passed, last, waiting: None }
     }
 
-    /// Only the lines from one number to another, both included, counted from 1 over all files. What stands before them
-    /// is not looked at, and not in the tally.
-    pub(crate) fn lines(mut self, first: u64, last: u64) -> Self {
-        (self.pass, self.last) = (first.saturating_sub(1), last);
+    /// Passes over the lines before this one, counted from 1 over all files in the order of reading. They are not looked
+    /// at, and not in the tally. To be said before the first event is asked for.
+    ///
+    /// # Examples
+    ///
+    /// Reading an audit log in pieces:
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use nervebus::{AuditLog, AuditReader, Bus};
+    /// # let path = std::env::temp_dir().join(format!("nervebus-from-line-doc-{}.jsonl", std::process::id()));
+    /// # let bus = Bus::builder().audit(AuditLog::at(&path)).build()?;
+    /// # (0..5_u64).try_for_each(|id| bus.emit("chat.sent", id).map(drop))?;
+    /// # bus.shutdown(Duration::from_secs(5));
+    /// let reader = AuditReader::open(&path)?.limit(3);
+    /// let mut first = reader.oldest_first()?;
+    /// assert_eq!(first.by_ref().count(), 3);
+    /// let second = reader.oldest_first()?.from_line(first.next_line());
+    /// assert_eq!(second.count(), 2);
+    /// # std::fs::remove_file(path)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn from_line(mut self, first: u64) -> Self {
+        self.pass = first.saturating_sub(1);
         self
+    }
+
+    /// Nothing behind this line is read.
+    pub(crate) fn to_line(mut self, last: u64) -> Self {
+        self.last = last;
+        self
+    }
+
+    /// The line with which another reading in the same order goes on [from here](Self::from_line). Oldest first, that
+    /// stays what it is when files are rotated or compressed, but not when the oldest is removed. A last line without an
+    /// end that is no event comes again, because its writer may go on with it.
+    #[must_use]
+    pub fn next_line(&self) -> u64 {
+        let comes_again = self.waiting.is_some() || self.sieve.tally.unfinished > 0;
+        self.line() + 1 - u64::from(comes_again)
     }
 
     /// The number of the line that was read last, counted over all files.
