@@ -342,7 +342,7 @@ impl Filter {
             reader = reader.correlation_id(id);
         }
         reader.filter.set_span(self.since, self.until);
-        Ok(reader.oldest_first()?.from_line(self.first).to_line(self.last.unwrap_or(u64::MAX)))
+        Ok(reader.oldest_first()?.from_line(self.first).until_line(self.last.unwrap_or(u64::MAX)))
     }
 
     /// Whether an event is meant.

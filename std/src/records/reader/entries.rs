@@ -275,7 +275,7 @@ impl AuditEntries {
     }
 
     /// Nothing behind this line is read.
-    pub(crate) fn to_line(mut self, last: u64) -> Self {
+    pub(crate) fn until_line(mut self, last: u64) -> Self {
         self.last = last;
         self
     }
