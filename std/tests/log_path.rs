@@ -60,6 +60,25 @@ fn a_log_of_dead_letters_is_refused_where_the_audit_log_is_or_will_be() {
     assert_eq!(numbers(&at("events.jsonl")), [0, 0, 0]);
 }
 
+#[cfg(unix)]
+#[test]
+fn the_lines_of_two_buses_in_one_file_are_whole() {
+    let folder = Folder::of("path-two");
+    let path = folder.path().join("events.jsonl");
+    let build = || Bus::builder().audit(AuditLog::at(&path)).build().unwrap();
+    let (one, other) = (build(), build());
+    std::thread::scope(|scope| {
+        scope.spawn(|| emit(&one, 0..2_000));
+        scope.spawn(|| emit(&other, 2_000..4_000));
+    });
+    drained(&one);
+    drained(&other);
+    assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 4_000);
+    let found = numbers(&path);
+    let (of_one, of_other): (Vec<_>, Vec<_>) = found.into_iter().partition(|n| *n < 2_000);
+    assert_eq!((of_one, of_other), (Vec::from_iter(0..2_000), Vec::from_iter(2_000..4_000)), "each in its order");
+}
+
 #[test]
 fn an_empty_file_is_a_log_and_a_folder_is_none() {
     let folder = Folder::of("path-empty");
