@@ -19,5 +19,5 @@ cargo test --package nervebus --features affinity --test worker
 with_features=(
     audit_log durable durable_crash durable_subscription history log_path reader reader_follow redact_options replay verify
 )
-NERVEBUS_CRASH_ROUNDS="${NERVEBUS_CRASH_ROUNDS:-5}" \
+NERVEBUS_CRASH_ROUNDS="${NERVEBUS_CRASH_ROUNDS:-4}" \
     cargo test --package nervebus --all-features --lib "${with_features[@]/#/--test=}"
