@@ -1,7 +1,7 @@
 //! The commands there are. A new one has a file of its own with a `COMMAND`, and a line here.
 
 use crate::options::{Arguments, UsageError};
-use crate::{Outcome, audit, dead_letters, redact};
+use crate::{Outcome, audit, dead_letters, redact, replay};
 
 /// A command.
 #[derive(Debug)]
@@ -26,5 +26,6 @@ pub(crate) const ALL: &[&Command] = &[
     &dead_letters::show::COMMAND,
     &dead_letters::retry::COMMAND,
     &dead_letters::purge::COMMAND,
+    &replay::COMMAND,
     &redact::COMMAND,
 ];

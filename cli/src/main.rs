@@ -9,6 +9,7 @@ mod options;
 mod output;
 mod progress;
 mod redact;
+mod replay;
 mod text;
 mod time;
 

@@ -7,7 +7,7 @@ mod run;
 
 use run::{Folder, lines};
 
-const COMMANDS: [&str; 8] = [
+const COMMANDS: [&str; 9] = [
     "audit tail",
     "audit query",
     "audit verify",
@@ -16,6 +16,7 @@ const COMMANDS: [&str; 8] = [
     "dead-letters show",
     "dead-letters retry",
     "dead-letters purge",
+    "replay",
 ];
 
 #[test]
@@ -64,7 +65,7 @@ fn an_input_that_cannot_be_read_exits_with_3_and_is_named() {
     std::fs::create_dir(folder.path("folder.jsonl")).unwrap();
     for command in COMMANDS {
         let words: Vec<&str> = command.split(' ').collect();
-        let rest: &[&str] = match words[1] {
+        let rest: &[&str] = match words[words.len() - 1] {
             "show" => &["1"],
             "retry" | "purge" => &["--all"],
             _ => &[],

@@ -6,6 +6,7 @@ mod durable;
 mod guards;
 mod threads;
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
@@ -39,6 +40,7 @@ use crate::range::nanos;
 use crate::records::audit::AuditLog;
 use crate::records::audit::account::AuditAccount;
 use crate::records::audit::log::Log;
+use crate::records::audit::segments::Names;
 use crate::records::audit::writer::AuditWriter;
 use crate::records::dead_letter_log::DeadLetterLog;
 use crate::records::dead_letter_log::writer::LetterWriter;
@@ -327,6 +329,11 @@ impl Builder {
         let Some(log) = &self.dead_letter_log else {
             return Ok((DeadLetterStore::new(self.dead_letters, self.clock.clone()), None));
         };
+        if self.audit.as_ref().is_some_and(|audit| Names::of(&audit.path).claims(&log.path)) {
+            // Each would take the other's lines for damage, and this one writes its file anew without them.
+            let error = io::Error::new(io::ErrorKind::InvalidInput, "it is, or will be, a file of the audit log");
+            return Err(BuildError::DeadLetterLog { path: log.path.clone(), error });
+        }
         let screen = if log.is_redacted { &self.screen } else { &Screen::default() };
         let opened = log.open(&self.storage, self.dead_letters, self.clock.clone(), screen);
         let (store, writer) = opened.map_err(|error| BuildError::DeadLetterLog { path: log.path.clone(), error })?;

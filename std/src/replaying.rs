@@ -17,7 +17,9 @@ use crate::event::OwnedEvent;
 use crate::payload::Body;
 use crate::platform::place::place;
 use crate::records::line::Record;
-use crate::records::replay::{Item, Items, Pace, Replay, ReplayError, ReplayReport, Source, file_items, record_items};
+use crate::records::replay::{
+    Item, Items, Pace, Replay, ReplayError, ReplayReport, Source, Step, file_items, record_items,
+};
 
 /// How many events a subscription is given that have not ended.
 const WINDOW: usize = 256;
@@ -94,25 +96,26 @@ impl Bus {
         let opened = match source {
             #[cfg(feature = "durable")]
             Source::Log => Ok(self.log_items(first)?),
-            Source::File(path) => file_items(&path),
+            Source::File(path) => file_items(&path, &filter),
             Source::Records(records) => Ok(record_items(records)),
         };
         let items: Items<'_> = opened.map_err(|error| ReplayError::Source { error, report })?;
         let (engine, mut pace) = (self.engine(), Pace::new(speed));
         let begun = engine.clock.now();
-        for item in items {
-            let (position, item) = item.map_err(|error| ReplayError::Source { error, report })?;
-            if position < first {
+        for step in items {
+            let step = step.map_err(|error| ReplayError::Source { error, report })?;
+            if step.position < first {
                 continue;
             }
-            if position > last {
+            if step.position > last.saturating_add(u64::from(step.item.is_none())) {
                 break;
             }
-            let Some(item) = item else {
-                report.skipped += 1;
-                report.next = position + 1;
-                continue;
-            };
+            let Step { position, item, skipped, filtered } = step;
+            report.skipped += skipped;
+            report.filtered += filtered;
+            report.read += filtered;
+            report.next = position;
+            let Some(item) = item else { continue };
             if !filter.asks_for(&item) {
                 report.read += 1;
                 report.filtered += 1;
@@ -267,7 +270,7 @@ impl Bus {
             }
             let (position, line): (u64, Vec<u8>) = line.filter(|(position, _)| *position < end)?;
             at = position + 1;
-            Some(Ok((position, Item::read(&line))))
+            Some(Ok(Step::at(position, Item::read(&line))))
         };
         Ok(Box::new(std::iter::from_fn(next)))
     }

@@ -54,7 +54,9 @@ const SYNCS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_se
 /// type `system.audit_recovered`, with the fragment's offset and length. Lines of these two types are the log's own:
 /// their `source` is `nervebus`, and no handler sees them.
 ///
-/// One log belongs to one bus at a time; nothing guards against two.
+/// One log belongs to one bus at a time; nothing guards against two, in one process or in several. Where a file system
+/// appends each write as a whole, as local ones do, the lines of two come between one another unharmed. But each rotates
+/// the files without regard to the other, by which some are lost, and a chain of hashes that two have written does not fit.
 ///
 /// # When it cannot be written
 ///

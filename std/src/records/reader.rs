@@ -71,7 +71,7 @@ const LONGEST_LINE: usize = 16 << 20;
 #[must_use = "a reader reads nothing until it is asked for an order"]
 pub struct AuditReader {
     path: PathBuf,
-    filter: Filter,
+    pub(crate) filter: Filter,
     limit: usize,
     longest: usize,
 }

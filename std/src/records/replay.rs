@@ -1,7 +1,7 @@
 //! Replay: events that were recorded, once more. What a user says about it, what is read, and when each is due.
 
 use std::fmt;
-use std::io::{self, BufRead};
+use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,11 +9,12 @@ use std::time::Duration;
 use nervebus_core::{Pattern, Topic};
 use serde::{Deserialize, Serialize};
 
-use crate::platform::storage::{Disk, Storage};
 use crate::records::line::Record;
+use crate::records::reader::entries::AuditEntries;
+use crate::records::reader::{AuditReader, ReadError};
 
 /// The longest line of a file that is read; a longer one is skipped.
-const MAX_LINE: u64 = 64 << 20;
+const LONGEST_LINE: usize = 64 << 20;
 
 /// How fast events are replayed.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -92,8 +93,18 @@ impl Replay {
         Self::of(Source::Log)
     }
 
-    /// The events of a file of the [audit log](crate::AuditLog), or of any file that [`Record::from_jsonl`] reads line by
-    /// line. Positions are numbers of lines, the first is 1. A line that is no record is skipped and counted.
+    /// The events of an [audit log](crate::AuditLog) whose active file this is, as far as it goes when the replay begins:
+    /// the rotated files beside it first, the oldest of them foremost, the compressed ones too with the feature
+    /// `compress`. Any other file of lines that [`Record::from_jsonl`] reads will do. Memory does not depend on how much
+    /// there is.
+    ///
+    /// A line that is no record or longer than 64 MiB, an empty one, and a place from which on a compressed file cannot be
+    /// read are skipped and counted. Lines whose first key shows that the [pattern](Self::pattern) leaves them out are not
+    /// read further.
+    ///
+    /// Positions are numbers of lines over all files, the first is 1. They stay what they are when files are rotated or
+    /// compressed, but not when the oldest is removed. A last line without an end counts as skipped if it is no record,
+    /// and a further replay begins with it, for its writer may go on.
     pub fn from_audit(path: impl AsRef<Path>) -> Self {
         Self::of(Source::File(path.as_ref().to_owned()))
     }
@@ -223,6 +234,7 @@ impl Said {
     }
 }
 
+#[cfg(feature = "durable")]
 impl Item {
     /// Reads a line; `None` for what is no record.
     pub(crate) fn read(line: &[u8]) -> Option<Self> {
@@ -231,38 +243,108 @@ impl Item {
     }
 }
 
-/// Events with their positions; nothing at a position where there was no record.
-pub(crate) type Items<'a> = Box<dyn Iterator<Item = io::Result<(u64, Option<Item>)>> + 'a>;
+/// One event, or the end of what can be read now, and what was passed over before it.
+#[derive(Debug)]
+pub(crate) struct Step {
+    /// Where the event is, or what comes next would be.
+    pub(crate) position: u64,
+    pub(crate) item: Option<Item>,
+    /// What was no record, and what the filter has left out already.
+    pub(crate) skipped: u64,
+    pub(crate) filtered: u64,
+}
 
-/// The events of a file.
-pub(crate) fn file_items(path: &Path) -> io::Result<Items<'static>> {
-    let mut file = Disk.open_read(path)?;
-    let lines = std::iter::from_fn(move || read_line(&mut *file).transpose());
-    let item = |(number, line): (u64, io::Result<Vec<u8>>)| Ok((number, line.map(|line| Item::read(&line))?));
-    Ok(Box::new((1..).zip(lines).map(item)))
+impl Step {
+    /// What is at a position: an event, or no record.
+    pub(crate) fn at(position: u64, item: Option<Item>) -> Self {
+        let skipped = u64::from(item.is_none());
+        Self { position: position + skipped, item, skipped, filtered: 0 }
+    }
+}
+
+/// Events with their positions.
+pub(crate) type Items<'a> = Box<dyn Iterator<Item = io::Result<Step>> + 'a>;
+
+/// The events of an audit log, or another file of lines.
+pub(crate) fn file_items(path: &Path, filter: &Filter) -> io::Result<Items<'static>> {
+    let entries = filter.entries(path).map_err(as_io)?;
+    Ok(Box::new(FileItems { entries, skipped: 0, filtered: 0, ended: false }))
 }
 
 /// The events of an iterator.
 pub(crate) fn record_items(records: Records) -> Items<'static> {
-    let item = |(number, record)| Ok((number, Some(Item { record, said: Said::default() })));
+    let item = |(number, record)| Ok(Step::at(number, Some(Item { record, said: Said::default() })));
     Box::new((1..).zip(records).map(item))
 }
 
-/// The next line; an empty one for a line that is too long.
-fn read_line(file: &mut dyn BufRead) -> io::Result<Option<Vec<u8>>> {
-    let mut line = Vec::new();
-    let read = io::Read::take(&mut *file, MAX_LINE).read_until(b'\n', &mut line)?;
-    if read == 0 {
-        return Ok(None);
+/// The events of a file, and how much of what the reader has passed over was told.
+struct FileItems {
+    entries: AuditEntries,
+    skipped: u64,
+    filtered: u64,
+    ended: bool,
+}
+
+impl FileItems {
+    fn step(&mut self, position: u64, item: Option<Item>) -> Step {
+        let tally = self.entries.tally();
+        let (skipped, filtered) = (tally.skipped + tally.blank + tally.unfinished, tally.other);
+        let step = Step { position, item, skipped: skipped - self.skipped, filtered: filtered - self.filtered };
+        (self.skipped, self.filtered) = (skipped, filtered);
+        step
     }
-    if line.last() != Some(&b'\n') && read as u64 == MAX_LINE {
-        line.clear();
-        file.skip_until(b'\n')?;
+}
+
+impl Iterator for FileItems {
+    type Item = io::Result<Step>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        match self.entries.next() {
+            Some(Ok(entry)) => {
+                let said = serde_json::from_str(entry.json()).unwrap_or_default();
+                let item = Item { record: entry.record, said };
+                let position = self.entries.line();
+                Some(Ok(self.step(position, Some(item))))
+            }
+            Some(Err(error)) => {
+                self.ended = true;
+                Some(Err(as_io(error)))
+            }
+            None => {
+                self.ended = true;
+                let next = self.entries.next_line();
+                Some(Ok(self.step(next, None)))
+            }
+        }
     }
-    Ok(Some(line))
+}
+
+fn as_io(error: ReadError) -> io::Error {
+    let kind = match &error {
+        ReadError::NotThere { .. } => io::ErrorKind::NotFound,
+        ReadError::Unreadable { error, .. } => error.kind(),
+        ReadError::InvalidPattern { .. } => io::ErrorKind::InvalidInput,
+    };
+    io::Error::new(kind, error)
 }
 
 impl Filter {
+    /// The lines of a file that may be meant: what the reader leaves out is not, but not all it gives is.
+    fn entries(&self, path: &Path) -> Result<AuditEntries, ReadError> {
+        let mut reader = AuditReader::open(path)?.longest_line(LONGEST_LINE);
+        if let [pattern] = &*self.patterns {
+            reader = reader.topic(pattern)?;
+        }
+        if let Some(id) = &self.correlation {
+            reader = reader.correlation_id(id);
+        }
+        reader.filter.set_span(self.since, self.until);
+        Ok(reader.oldest_first()?.from_line(self.first).until_line(self.last.unwrap_or(u64::MAX)))
+    }
+
     /// Whether an event is meant.
     pub(crate) fn asks_for(&self, item: &Item) -> bool {
         let Item { record, said } = item;

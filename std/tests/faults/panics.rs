@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Wake, Waker};
 
 use futures_core::Stream;
-use nervebus::{AuditLog, Bus, Event, ManualClock};
+use nervebus::{AuditLog, Bus, Event, ManualClock, Record, Redactor, json};
 use serde::{Serialize, Serializer};
 
 use super::{ASKED, DAY, bounded, end, hush, is_quiet, until};
@@ -109,6 +109,38 @@ fn payloads_that_always_panic_under_the_audit_log_have_a_line_each_and_reach_eve
         let says = |line: &&str| line.contains("its Serialize implementation panicked");
         assert_eq!(of_events.filter(says).count() as u64, EVENTS);
         assert_eq!(bus.dead_letters().total(), EVENTS, "none of them was recorded as it is");
+    });
+}
+
+#[test]
+fn hooks_of_a_redactor_that_always_panic_leave_a_placeholder_and_never_the_value() {
+    bounded(|| {
+        hush();
+        let path = std::env::temp_dir().join(format!("nervebus-faults-hook-{}.jsonl", std::process::id()));
+        let _ = fs::remove_file(&path);
+        let redactor = Redactor::default().allow_if(|_, _| panic!("{ASKED}"));
+        let log = AuditLog::at(&path).redact(redactor.clone());
+        let bus = Bus::builder().clock(&ManualClock::new()).redact(redactor).audit(log).build().unwrap();
+        let calls = with_siblings(&bus);
+        bus.on("t").handle(|_| Err("no mailbox eve@example.org")).unwrap();
+        for number in 0..EVENTS {
+            // Each third one panics while it is written down, under the same redactor.
+            let event = match number % 3 {
+                0 => bus.event("t", Illegible).source("mallory@example.org").emit().is_ok(),
+                _ => bus.event("t", json!({"to": "alice@example.org", "number": number})).emit().is_ok(),
+            };
+            assert!(event);
+        }
+        let of = end(&bus).deliveries();
+        assert_eq!((calls.load(Ordering::Relaxed), of.handled, of.failed), (4 * EVENTS, 4 * EVENTS, EVENTS));
+        let text = fs::read_to_string(&path).unwrap();
+        let _ = fs::remove_file(&path);
+        let lines = || text.lines().map(|line| Record::from_jsonl(line.as_bytes()).expect("a line is one event"));
+        assert_eq!(lines().filter(|record| record.event_type == "t").count() as u64, EVENTS);
+        let placeholder = |record: &Record| record.event_type == "t" && record.payload["to"] == "[REDACTED_EMAIL]";
+        assert_eq!(lines().filter(placeholder).count() as u64, EVENTS * 2 / 3);
+        assert!(!text.contains("@example.org"), "a value has come through");
+        assert!(bus.dead_letters().list().iter().all(|letter| !letter.error.contains("eve@")));
     });
 }
 

@@ -68,6 +68,15 @@ impl Names {
         Self { active: active.to_owned(), folder, stem, extension }
     }
 
+    /// Whether a path is that of a file of this log, now or after rotations, by whatever links it leads there.
+    pub(crate) fn claims(&self, path: &Path) -> bool {
+        let of = Self::of(path);
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let is_beside = real(of.folder()) == real(self.folder());
+        let is_named_so = |name: &OsStr| Some(name) == self.active.file_name() || self.kind(name).is_some();
+        real(path) == real(&self.active) || (is_beside && path.file_name().is_some_and(is_named_so))
+    }
+
     /// The file that is written to.
     pub(crate) fn active(&self) -> &Path {
         &self.active

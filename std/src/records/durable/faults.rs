@@ -71,6 +71,45 @@ fn what_was_acknowledged_as_synced_outlives_the_power_and_what_was_not_may_go() 
 }
 
 #[test]
+fn wherever_a_process_ends_what_is_found_is_a_prefix_with_all_that_was_acknowledged() {
+    type Ending = fn(&SimulatedLog);
+    // Before the batch is written, after it is written and before that is told, between two events, and at the sync.
+    let endings: [Ending; 4] = [|disk| disk.fail_appends(1), |disk| disk.tear(1), |_| (), |disk| disk.fail_syncs(1)];
+    for (at, after) in (0..endings.len()).flat_map(|at| (0..12_u64).map(move |after| (at, after))) {
+        let disk = SimulatedLog::default();
+        let log = settings().checkpoint(1, GUARD).sync_every(Duration::from_secs(60));
+        let bus = bus_with(&disk, log);
+        bus.on("order.*").durable("d").from_start().handle(|_| ()).unwrap();
+        let mut acknowledged = 0;
+        for id in 0..after {
+            let level = if id % 3 == 2 { Level::Synced } else { Level::Written };
+            bus.event("order.placed", id).durable(level).emit().unwrap();
+            acknowledged = if level == Level::Synced { id + 1 } else { acknowledged };
+        }
+        endings[at](&disk);
+        let synced = acknowledged;
+        if bus.emit_durable("order.placed", after).is_ok() {
+            acknowledged = after + 1;
+        }
+        disk.lose_power();
+        drop(bus);
+        let once = found(&disk);
+        assert!((0..synced).all(|id| once.contains(&id)), "{once:?} of {synced} acknowledged");
+        let length = once.len() as u64;
+        if at < 3 {
+            assert_eq!(once, Vec::from_iter(0..length), "no gap, and nothing out of its place");
+            assert!((acknowledged..=after + 1).contains(&length), "{length} of {acknowledged} acknowledged");
+        } else {
+            // What was only written when its sync failed may be gone although what came later is there.
+            assert!(once.is_sorted() && (acknowledged == synced || once.contains(&after)), "{once:?}");
+        }
+        assert_eq!(found(&disk), once, "recovering again finds the same");
+        disk.lose_power();
+        assert_eq!(found(&disk), once, "what was recovered does not go with the power");
+    }
+}
+
+#[test]
 fn a_failed_sync_is_an_error_to_all_who_wait_and_the_next_one_is_no_success_for_them() {
     const THREADS: u64 = 8;
     let disk = SimulatedLog::default();

@@ -184,6 +184,11 @@ pub struct AuditEntries {
     current: Option<Current>,
     sieve: Sieve,
     left: usize,
+    /// How many lines are passed over unread, and how many have been.
+    pass: u64,
+    passed: u64,
+    /// The last line that is read, counted from 1 at the beginning of the oldest file.
+    last: u64,
     /// The later one of two events that were found at once.
     waiting: Option<AuditEntry>,
 }
@@ -237,7 +242,57 @@ impl AuditEntries {
 
     fn new(parts: Vec<Part>, newest_first: bool, reader: &AuditReader) -> Self {
         let (sieve, left) = (Sieve::new(reader), reader.limit);
-        Self { parts: parts.into_iter(), newest_first, current: None, sieve, left, waiting: None }
+        let (pass, passed, last) = (0, 0, u64::MAX);
+        Self { parts: parts.into_iter(), newest_first, current: None, sieve, left, pass, passed, last, waiting: None }
+    }
+
+    /// Passes over the lines before this one, counted from 1 over all files in the order of reading. They are not looked
+    /// at, and not in the tally. To be said before the first event is asked for.
+    ///
+    /// # Examples
+    ///
+    /// Reading an audit log in pieces:
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use nervebus::{AuditLog, AuditReader, Bus};
+    /// # let path = std::env::temp_dir().join(format!("nervebus-from-line-doc-{}.jsonl", std::process::id()));
+    /// # let bus = Bus::builder().audit(AuditLog::at(&path)).build()?;
+    /// # (0..5_u64).try_for_each(|id| bus.emit("chat.sent", id).map(drop))?;
+    /// # bus.shutdown(Duration::from_secs(5));
+    /// let reader = AuditReader::open(&path)?.limit(3);
+    /// let mut first = reader.oldest_first()?;
+    /// assert_eq!(first.by_ref().count(), 3);
+    /// let second = reader.oldest_first()?.from_line(first.next_line());
+    /// assert_eq!(second.count(), 2);
+    /// # std::fs::remove_file(path)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn from_line(mut self, first: u64) -> Self {
+        self.pass = first.saturating_sub(1);
+        self
+    }
+
+    /// Nothing behind this line is read.
+    pub(crate) fn until_line(mut self, last: u64) -> Self {
+        self.last = last;
+        self
+    }
+
+    /// The line with which another reading in the same order goes on [from here](Self::from_line). Oldest first, that
+    /// stays what it is when files are rotated or compressed, but not when the oldest is removed. A last line without an
+    /// end that is no event comes again, because its writer may go on with it.
+    #[must_use]
+    pub fn next_line(&self) -> u64 {
+        let comes_again = self.waiting.is_some() || self.sieve.tally.unfinished > 0;
+        self.line() + 1 - u64::from(comes_again)
+    }
+
+    /// The number of the line that was read last, counted over all files.
+    pub(crate) fn line(&self) -> u64 {
+        // Two events that were found in one line were counted as two.
+        self.passed + self.sieve.tally.lines - self.sieve.tally.mended
     }
 
     /// What was looked at so far.
@@ -272,12 +327,24 @@ impl AuditEntries {
 
     /// The next event of the present file; `Ok(None)` at its end.
     fn advance(&mut self) -> Result<Option<AuditEntry>, ReadError> {
-        let Some(current) = &mut self.current else { return Ok(None) };
+        let end = self.last;
         loop {
+            if self.line() >= end {
+                return Ok(None);
+            }
+            let Some(current) = &mut self.current else { return Ok(None) };
             let span = match current.lines.next() {
+                Ok(Some(_)) if self.passed < self.pass => {
+                    self.passed += 1;
+                    continue;
+                }
                 Ok(Some(span)) => span,
                 Ok(None) => return Ok(None),
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    if self.passed < self.pass {
+                        self.passed += 1;
+                        return Ok(None);
+                    }
                     self.sieve.note_damage(&current.path, current.lines.offset(), &error);
                     return Ok(None);
                 }

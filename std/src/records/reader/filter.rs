@@ -72,6 +72,11 @@ impl Filter {
         self.until = Some(seconds(moment));
     }
 
+    /// The same two in seconds since the Unix epoch, which a moment of the system may round.
+    pub(crate) fn set_span(&mut self, since: Option<f64>, until: Option<f64>) {
+        (self.since, self.until) = (since, until);
+    }
+
     pub(crate) fn set_correlation_id(&mut self, id: String) {
         self.correlation_id = Some(id);
     }
