@@ -3,7 +3,7 @@
 //! This knows nothing of buses and files: text goes in, text comes out. [`rules`] holds what a user asked for and what
 //! the outside calls. [`scan`] goes over a text once; a table of bytes leads it to candidates, each of which is looked at
 //! by the file that has its name: [`email`], [`number`] (which leads to [`card`], [`phone`] and [`identity`]), [`ip`],
-//! [`token`] (which leads to [`cloud`] and [`provider`]), [`secret`] and [`assign`]. [`json`] walks over a document and
+//! [`token`] (which leads to [`cloud`] and [`provider`]), [`secret`], [`assign`] and [`prose`]. [`json`] walks over a document and
 //! asks [`keys`] about names. Regular expressions confirm what [`provider`] found, on short windows; they never search.
 
 mod assign;
@@ -19,6 +19,7 @@ mod keys;
 mod marker;
 mod number;
 mod phone;
+mod prose;
 mod provider;
 mod rules;
 mod scan;
