@@ -4,7 +4,7 @@
 //! the outside calls. [`scan`] goes over a text once; a table of bytes leads it to candidates, each of which is looked at
 //! by the file that has its name: [`email`], [`number`] (which leads to [`card`], [`phone`] and [`identity`]), [`ip`],
 //! [`token`] (which leads to [`cloud`] and [`provider`]), [`secret`], [`assign`] and [`prose`]. [`json`] walks over a document and
-//! asks [`keys`] about names. Regular expressions confirm what [`provider`] found, on short windows; they never search.
+//! asks [`keys`] and [`pair`] about names. Regular expressions confirm what [`provider`] found, on short windows; they never search.
 
 mod assign;
 mod card;
@@ -18,6 +18,7 @@ mod json;
 mod keys;
 mod marker;
 mod number;
+mod pair;
 mod phone;
 mod prose;
 mod provider;

@@ -158,7 +158,8 @@ fn with_scheme(text: &[u8], at: usize) -> Option<Option<Hit>> {
     }
     let value = value(text, end, false, usize::MAX).filter(|value| !value.quoted)?;
     let sample = &text[value.start..value.end.min(value.start + SAMPLE)];
-    let good = sample.len() >= 8 && is_secret(sample, false, true, false) && !sample.contains(&b'=');
+    let marked = memchr::memmem::find(&text[value.start..value.end], b"[REDACTED").is_some();
+    let good = sample.len() >= 8 && is_secret(sample, false, true, false) && !sample.contains(&b'=') && !marked;
     good.then(|| Some(Hit::new(value.start, value.end, DataClass::Secret)))
 }
 

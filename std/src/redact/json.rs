@@ -4,6 +4,7 @@ use super::Redactor;
 use super::class::Counts;
 use super::escape;
 use super::keys::Kind;
+use super::pair::{self, is_named, is_naming};
 use super::prose;
 use super::text::byte;
 
@@ -30,25 +31,6 @@ const STRUCTURE: &[&[u8]] =
     &[b"event_type", b"event_id", b"timestamp", b"seq", b"causation_seq", b"causation_id", b"hash", b"removed"];
 /// Fields of a dead letter that are its structure.
 const LETTER: &[&[u8]] = &[b"id", b"reason", b"handler", b"pattern", b"attempts", b"retries", b"failed_at"];
-
-/// Keys whose value names what stands under `"value"` beside it.
-#[rustfmt::skip]
-const NAMING: &[&[u8]] = &[
-    b"attribute", b"env", b"field", b"header", b"id", b"k", b"key", b"label", b"name", b"param", b"parameter",
-    b"property", b"variable",
-];
-/// How many members behind a `"value"` are looked at for its name.
-const BEHIND: usize = 4;
-
-/// Whether the value under a key names what stands beside it.
-pub(super) fn is_naming(key: &[u8]) -> bool {
-    key.len() <= 9 && NAMING.iter().any(|known| key.eq_ignore_ascii_case(known))
-}
-
-/// Whether the value under a key is named beside it.
-pub(super) fn is_named(key: &[u8]) -> bool {
-    [&b"value"[..], b"val", b"v", b"content", b"data"].iter().any(|known| key.eq_ignore_ascii_case(known))
-}
 
 /// An array or object that is open.
 #[derive(Clone, Copy)]
@@ -212,7 +194,7 @@ impl Walker<'_> {
         if ahead.scalar().is_err() {
             return named;
         }
-        for _ in 0..BEHIND {
+        for _ in 0..pair::BEHIND {
             let Ok((key, value)) = ahead.member() else { break };
             if is_naming(&self.text[key.start..key.end]) {
                 named = self.names(value);

@@ -99,8 +99,15 @@ fn identified(text: &[u8], start: usize, end: usize) -> Option<Hit> {
     (stop > start && !is_placeholder(&text[start..stop])).then(|| Hit::new(start, stop, DataClass::Secret))
 }
 
-/// The value at `at`: where it starts and ends, and whether it is in quotes.
+/// The value at `at`: where it starts and ends, and whether it is in quotes. A marker in it is its end.
 fn value(text: &[u8], at: usize) -> Option<(usize, usize, bool)> {
+    let (start, stop, quoted) = written(text, at)?;
+    let marker = memchr::memmem::find(&text[start..stop], b"[REDACTED");
+    let stop = marker.map_or(stop, |marker| start + marker);
+    (stop > start).then_some((start, stop, quoted && marker.is_none()))
+}
+
+fn written(text: &[u8], at: usize) -> Option<(usize, usize, bool)> {
     let escaped = run(text, at, 3, |byte| byte == b'\\');
     let quote = byte(text, escaped);
     if matches!(quote, b'"' | b'\'' | b'`') {

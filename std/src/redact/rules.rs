@@ -11,8 +11,8 @@ use super::class::{Counts, DataClass};
 use super::json::{self, Scope};
 use super::keys::{self, Kind, Words};
 use super::marker::{self, Trace};
-use super::prose;
 use super::scan::{Hit, Scan};
+use super::{pair, prose};
 
 /// How often a text is searched again at most.
 const ROUNDS: usize = 4;
@@ -281,15 +281,10 @@ impl Redactor {
                 }
             }
             Value::Object(members) => {
-                let names = members
-                    .iter()
-                    .filter(|(key, _)| json::is_naming(key.as_bytes()))
-                    .filter_map(|(_, name)| name.as_str());
-                let mut kinds = names.map(|name| self.kind_of_key(name.as_bytes()));
-                let named = kinds.rfind(|kind| *kind != Kind::Plain).unwrap_or(Kind::Plain);
-                for (key, value) in members.iter_mut() {
-                    let paired = named != Kind::Plain && json::is_named(key.as_bytes());
-                    let own = if paired { named } else { self.kind_of_key(key.as_bytes()) };
+                let named = pair::kinds(self, members);
+                for (at, (key, value)) in members.iter_mut().enumerate() {
+                    let paired = named.get(at).copied().unwrap_or(Kind::Plain);
+                    let own = if paired != Kind::Plain { paired } else { self.kind_of_key(key.as_bytes()) };
                     self.value(value, if kind == Kind::Plain { own } else { kind }, counts);
                 }
             }

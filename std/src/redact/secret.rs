@@ -163,6 +163,9 @@ fn with_slash(text: &[u8], start: usize, slash: usize, first: Option<usize>) -> 
     }
     let stop = run(text, slash, 64, |byte| byte > b' ' && !b"\"'<>\\`:".contains(&byte));
     let at = text[slash..stop].iter().position(|byte| *byte == b'@').map(|at| slash + at)?;
+    if memchr::memmem::find(&text[colon..stop], b"[REDACTED").is_some() {
+        return None;
+    }
     // The last one before the path.
     let stop = run(text, at, stop - at, |byte| !b"/?#".contains(&byte));
     let at = text[at..stop].iter().rposition(|byte| *byte == b'@').map_or(at, |last| at + last);
