@@ -71,6 +71,9 @@ fn secrets_that_commands_and_statements_take_are_found() {
         "mysql -u root -p% db",
         "docker login -u bob -p % host",
         "redis-cli -a %",
+        "mongosh -u a -p % --host h",
+        "SECRET_KEY = b\"%\"",
+        "<password value=\"%\"/>",
         "CREATE USER x IDENTIFIED BY '%'",
         "identified with native by \"%\"",
         "ALTER USER x WITH PASSWORD '%'",
@@ -91,6 +94,7 @@ fn secrets_that_commands_and_statements_take_are_found() {
         "ssh -p 2222 host",
         "mysql -p",
         "sorted by 'name'",
+        "identified by \"id\"",
         "pwd=/home/bob",
         "password: (hidden)",
         "password: \"must be at least 8 characters long\"",
@@ -186,14 +190,23 @@ fn a_string_in_an_array_is_named_by_the_one_before_it() {
     ] {
         assert!(!redacted(&document).contains(SECRET), "{document}");
     }
-    let plain = json!({ "tags": ["password", "token", "oauth2", "security"], "fields": ["secret", "user_id"] });
+    let plain = json!({ "tags": ["password", "token", "oauth2", "security"], "fields": ["secret", "user_id"], "scopes": ["auth", "read:user2"] });
     assert_eq!(redacted(&plain), plain.to_string());
 }
 
 #[test]
 fn words_about_where_a_secret_is_used_do_not_hide_its_name() {
-    for key in ["api_key_prod", "tokenValue", "private_key_pem", "authHeader", "pinNumber", "dbpwd", "access_token_old"]
-    {
+    for key in [
+        "api_key_prod",
+        "tokenValue",
+        "private_key_pem",
+        "authHeader",
+        "pinNumber",
+        "dbpwd",
+        "access_token_old",
+        "user_pw",
+        "keystore_pass",
+    ] {
         assert!(!redacted(&json!({ key: SECRET })).contains(SECRET), "{key}");
     }
     for key in ["colour_value", "old", "base", "primary", "current_value", "token_count", "key_primary_id"] {

@@ -183,10 +183,11 @@ fn is_type(name: &[u8]) -> bool {
 /// The kind of the attribute before `value="…"`, as in `<add key="Password" value="…"/>`.
 fn attribute(text: &[u8], value: usize, floor: usize) -> Kind {
     let end = run_back(text, value, SPACES, |byte| b" ,\"'\\\r\n".contains(&byte));
-    if value < end + 2 {
-        return Kind::Plain;
-    }
     let start = run_back(text, end, KEY, is_key).max(floor);
+    if value < end + 2 {
+        // `<password value="…"/>`
+        return if before(text, start) == b'<' { keys::kind(&text[start..end]) } else { Kind::Plain };
+    }
     // `"password", "value":` names it; `password "value":` does not.
     let named = matches!(byte(text, end), b'"' | b'\'' | b'\\' | b'\n');
     if start < end && named { keys::kind(&text[start..end]) } else { Kind::Plain }
@@ -207,6 +208,10 @@ fn operator_end(text: &[u8], at: usize) -> usize {
 fn value(text: &[u8], at: usize, form: bool, limit: usize) -> Option<Value> {
     // A value on a line of its own is another's.
     let start = run(text, at, SPACES, |byte| byte == b' ' || byte == b'\t');
+    // `b"…"`, `r'…'` and the like are strings as well.
+    let marked = matches!(byte(text, start), b'b' | b'f' | b'r' | b'u' | b'@' | b'L')
+        && matches!(byte(text, start + 1), b'"' | b'\'');
+    let start = start + usize::from(marked && !form);
     let escaped = run(text, start, 3, |byte| byte == b'\\');
     let quote = byte(text, escaped);
     if matches!(quote, b'"' | b'\'' | b'`') && !form {

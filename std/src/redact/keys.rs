@@ -37,11 +37,11 @@ const SECRETS: &[&str] = &[
     "mfasecret", "mfatoken", "mnemonic", "motdepasse", "oauthsignature", "oauthtoken", "oauthverifier", "onetimepassword", "otp",
     "otpcode", "pass", "passcode", "passphrase", "passw", "passwd", "password", "passwordhash", "passwort", "pgpkey",
     "phpsessid", "pin", "pincode", "pinno", "pinnumber", "presharedkey", "privatekey", "privatekeyid", "proxyauthorization", "psk", "pw",
-    "pwd", "recoverycode", "recoverycodes", "refreshtoken", "requirepass", "salt", "secret", "secretaccesskey", "secretkey",
+    "pwd", "pwhash", "recoverycode", "recoverycodes", "refreshtoken", "requirepass", "salt", "secret", "secretaccesskey", "secretkey",
     "secrets", "securityanswer", "securitycode", "securitytoken", "seedphrase", "senha", "sessid", "sessioncookie",
     "sessionid", "sessionidentifier", "sessionkey", "sessiontoken", "setcookie", "sid", "signature", "signingkey",
     "signingsecret", "slacktoken", "sshkey", "stripekey", "subscriptionkey", "token", "tokens", "totp",
-    "totpsecret", "twofactorcode", "webhooksecret", "xsrf", "xsrftoken",
+    "totpsecret", "twofactorcode", "webhooksecret", "verificationcode", "xsrf", "xsrftoken",
 ];
 /// Names of what is personal, as a whole or as the end of a longer name.
 #[rustfmt::skip]
@@ -52,7 +52,7 @@ const PERSONAL: &[&str] = &[
     "ccnumber", "cellphone", "cnpj", "contactnumber", "cpf", "creditcard", "creditcardnumber", "cvc", "cvv",
     "dateofbirth", "debitcard", "dlnumber", "dob", "driverlicense", "driverlicensenumber", "driverslicense",
     "driverslicensenumber", "ein", "email", "emailaddress", "emailaddresses", "emailid", "emails", "fax",
-    "faxnumber", "healthrecordnumber", "homeaddress", "iban", "ibannumber", "insurancenumber", "itin",
+    "faxnumber", "healthrecordnumber", "homeaddress", "iban", "ibancode", "ibannumber", "insurancenumber", "itin",
     "licensenumber", "licenseplate", "maidenname", "mailingaddress", "medicalrecordnumber", "mobile", "mobileno",
     "mobilenumber", "mobilephone", "mothersmaidenname", "mrn", "nationalid", "nationalinsurancenumber", "nino",
     "ninumber", "passport", "passportno", "passportnumber", "patientid", "pesel", "phone", "phoneno", "phonenumber",
@@ -75,7 +75,7 @@ const PERSONAL_ENDS: &[&str] = &[
 #[rustfmt::skip]
 const SECRET_ENDS: &[&str] = &[
     "apikey", "auth", "authorization", "cookie", "credential", "credentials", "csrf", "jwt", "passcode",
-    "passphrase", "passwd", "password", "passwords", "pwd", "secret", "secrets", "signature", "token", "xsrf",
+    "passphrase", "passwd", "password", "passwords", "pw", "pwd", "secret", "secrets", "signature", "token", "xsrf",
 ];
 /// Two last words that make a longer name a secret.
 #[rustfmt::skip]
@@ -83,11 +83,11 @@ const SECRET_PAIRS: &[&str] = &[
     "accesskey", "accesstokens", "accountkey", "adminkey", "adminpass", "apikey", "apikeys", "apitokens", "appkey",
     "authcode", "authkey", "awskey", "azurekey", "backupcodes", "bindpw", "bottokens", "clientcert",
     "clientcertificate", "clientkey", "connectionstr", "connectionstring", "connstr", "consumerkey", "dbpass",
-    "deploykey", "encryptionkey", "ftppass", "functionkey", "functionskey", "gcpkey", "googlekey", "hmackey",
-    "hostkey", "kmssecret", "licensekey", "masterkey", "mysqlpass", "pgpkey", "presharedkey", "privatekey",
+    "deploykey", "encryptionkey", "ftppass", "functionkey", "githubpat", "functionskey", "gcpkey", "googlekey", "hmackey",
+    "hostkey", "keystorepass", "kmssecret", "ldappass", "licensekey", "mailpass", "masterkey", "mnemonicphrase", "mysqlpass", "pgpkey", "presharedkey", "privatekey", "proxypass",
     "recoverycode", "recoverycodes", "refreshtokens", "rootpass", "secretkey", "securityanswer", "seedphrase",
     "serverkey", "servicekey", "sessionid", "sessionidentifier", "sessionkey", "sessiontokens", "sharedkey",
-    "signingkey", "smtppass", "sshkey", "sslkey", "storagekey", "stripekey", "subscriptionkey", "tlskey",
+    "signingkey", "smtppass", "snmpcommunity", "sshkey", "sshpass", "storepass", "sslkey", "storagekey", "stripekey", "subscriptionkey", "tlskey",
     "userpass", "webhookkey", "wifipsk",
 ];
 /// Words anywhere in a name that make it a secret.

@@ -8,7 +8,7 @@ use super::keys::Kind;
 /// Keys whose value names what stands beside it.
 #[rustfmt::skip]
 const NAMING: &[&[u8]] = &[
-    b"attribute", b"env", b"field", b"header", b"id", b"k", b"key", b"label", b"name", b"param", b"parameter",
+    b"attribute", b"column", b"env", b"field", b"header", b"id", b"k", b"key", b"label", b"name", b"param", b"parameter",
     b"property", b"variable",
 ];
 /// Keys whose value is named beside it.

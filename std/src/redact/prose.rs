@@ -76,7 +76,11 @@ fn said(text: &[u8], end: usize, password: bool) -> Option<Hit> {
     }
     let (start, stop, quoted) = value(text, at)?;
     let value = &text[start..stop];
-    let least = if password { 4 } else { 8 };
+    let least = match (password, linked) {
+        (true, _) => 4,
+        (false, true) => 6,
+        (false, false) => 8,
+    };
     let good = value.len() >= least
         && (is_strong(value, if linked || quoted { 1 } else { 2 }) || (quoted && password && is_plain_word(value)));
     // Without `is`, only what is much longer than a name is the value of a token.
@@ -96,7 +100,7 @@ fn identified(text: &[u8], start: usize, end: usize) -> Option<Hit> {
     let ahead = &text[start.saturating_sub(COMMAND)..start];
     let named = memchr::memchr2_iter(b'i', b'I', ahead).any(|at| starts_with(ahead, at, b"identified "));
     let (start, stop, _) = value(text, quote).filter(|_| named)?;
-    (stop > start && !is_placeholder(&text[start..stop])).then(|| Hit::new(start, stop, DataClass::Secret))
+    (stop > start + 3 && !is_placeholder(&text[start..stop])).then(|| Hit::new(start, stop, DataClass::Secret))
 }
 
 /// The value at `at`: where it starts and ends, and whether it is in quotes. A marker in it is its end.
@@ -135,7 +139,9 @@ fn is_strong(value: &[u8], least: usize) -> bool {
     let algorithm = [&b"sha"[..], b"md5", b"pbkdf", b"base", b"oauth", b"utf", b"argon", b"v"]
         .iter()
         .any(|known| starts_with(value, 0, known) && value.len() < 12 && changes(value) < 2);
-    letters && !algorithm && ((digits && (changes(value) >= least || value.len() >= 8)) || (signs && value.len() >= 6))
+    letters
+        && !algorithm
+        && ((digits && (changes(value) >= least || least == 1 && value.len() >= 8)) || (signs && value.len() >= 6))
 }
 
 /// The value behind an option that names a secret, `--password …`, where the first hyphen is at `at`.
@@ -175,7 +181,9 @@ pub(super) fn short_option(text: &[u8], at: usize) -> Option<Hit> {
     let called = |name: &[u8]| memchr::memchr_iter(name[0], ahead).any(|at| ahead[at..].starts_with(name));
     let spaced = byte(text, at + 2) == b' ';
     let takes = match text[at + 1] {
-        b'p' if spaced => called(b"sshpass ") || called(b"docker login ") || called(b"podman login "),
+        b'p' if spaced => {
+            called(b"sshpass ") || called(b"mongo") || called(b"docker login ") || called(b"podman login ")
+        }
         b'p' => called(b"mysql") || called(b"sshpass ") || called(b"mariadb"),
         _ => spaced && called(b"redis-cli "),
     };
