@@ -3,8 +3,8 @@
 //! This knows nothing of buses and files: text goes in, text comes out. [`rules`] holds what a user asked for and what
 //! the outside calls. [`scan`] goes over a text once; a table of bytes leads it to candidates, each of which is looked at
 //! by the file that has its name: [`email`], [`number`] (which leads to [`card`], [`phone`] and [`identity`]), [`ip`],
-//! [`token`] (which leads to [`cloud`] and [`provider`]), [`secret`] and [`assign`]. [`json`] walks over a document and
-//! asks [`keys`] about names. Regular expressions confirm what [`provider`] found, on short windows; they never search.
+//! [`token`] (which leads to [`cloud`] and [`provider`]), [`secret`], [`assign`] and [`prose`]. [`json`] walks over a document and
+//! asks [`keys`] and [`pair`] about names. Regular expressions confirm what [`provider`] found, on short windows; they never search.
 
 mod assign;
 mod card;
@@ -18,7 +18,9 @@ mod json;
 mod keys;
 mod marker;
 mod number;
+mod pair;
 mod phone;
+mod prose;
 mod provider;
 mod rules;
 mod scan;

@@ -89,6 +89,12 @@ const PARTS: &[&str] = &[
     "wJ4lrXUtnFEMI/K7MDENG/bPxRfiCY9EXAMPLEKEY",
     "value=\"",
     "key=\"password\" ",
+    "password is ",
+    "IDENTIFIED BY '",
+    " --token ",
+    "sshpass -p ",
+    "Authorization: Token ",
+    "john%40example.org",
 ];
 
 fn text() -> impl Strategy<Value = String> {
@@ -105,8 +111,8 @@ fn key() -> impl Strategy<Value = String> {
     prop_oneof![
         prop::sample::select(
             &[
-                "password", "apiKey", "name", "value", "note", "id", "email", "event_id", "x-token", "letter",
-                "payload", "\"q\\"
+                "password", "apiKey", "name", "value", "data", "label", "note", "id", "email", "event_id", "x-token",
+                "letter", "payload", "\"q\\"
             ][..]
         )
         .prop_map(String::from),

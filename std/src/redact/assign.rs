@@ -42,6 +42,14 @@ pub(super) fn find(scan: &mut Scan<'_>, at: usize) -> Option<Hit> {
         let (start, end) = key(text, start, scan.floor)?;
         kind = keys::kind(&text[start..end]);
     }
+    if kind == Kind::Plain && text[start..end].eq_ignore_ascii_case(b"key") && before(text, start) == b' ' {
+        // `secret key: …`
+        let (first, _) = key(text, start, scan.floor)?;
+        kind = keys::kind(&text[first..end]);
+    }
+    if kind == Kind::Plain && &text[start..end] == b"sig" && matches!(before(text, start), b'&' | b'?') {
+        kind = Kind::Secret;
+    }
     if kind == Kind::Plain && text[start..end].eq_ignore_ascii_case(b"value") {
         kind = attribute(text, start, scan.floor);
     }
@@ -51,6 +59,14 @@ pub(super) fn find(scan: &mut Scan<'_>, at: usize) -> Option<Hit> {
     let form = byte(text, at) == b'=' && (matches!(before(text, start), b'&' | b'?') || is_field(text, at));
     if kind == Kind::Personal && !form {
         return None;
+    }
+    if text[start..end].eq_ignore_ascii_case(b"pwd") && is_folder(text, operator_end(text, at)) {
+        return None;
+    }
+    if is_header(&text[start..end])
+        && let Some(hit) = with_scheme(text, operator_end(text, at))
+    {
+        return hit;
     }
     let spaced = end != at || byte(text, at + 1) == b' ';
     let mut value = value(text, operator_end(text, at), form, SAMPLE)?;
@@ -103,17 +119,48 @@ fn hit(scan: &mut Scan<'_>, value: Value, key: &[u8]) -> Hit {
 /// The text of an XML element that is named as a secret, `<password>…</password>`; its first tag ends at `at`.
 pub(super) fn find_element(scan: &mut Scan<'_>, at: usize) -> Option<Hit> {
     let text = scan.text;
-    let start = run_back(text, at, KEY, is_key).max(scan.floor);
-    if before(text, start) != b'<' || start == at {
+    let quote = usize::from(matches!(before(text, at), b'"' | b'\''));
+    let start = run_back(text, at - quote, KEY, is_key).max(scan.floor);
+    let named = [&b"key="[..], b"name="].iter().any(|name| text[..start.saturating_sub(1)].ends_with(name));
+    if start >= at - quote || (if quote == 0 { before(text, start) != b'<' } else { !named }) {
         return None;
     }
-    let kind = keys::kind(&text[start..at]);
+    let kind = keys::kind(&text[start..at - quote]);
     let first = run(text, at + 1, 8, |byte| byte.is_ascii_whitespace());
     let end = run(text, first, SAMPLE * 4, |byte| byte >= b' ' && byte != b'<');
     let value = Value { start: first, end, quoted: true };
     let sample = &text[first..end.min(first + SAMPLE)];
     let closed = text[end..].starts_with(b"</") && end > first;
     (kind.is_secret() && closed && is_secret(sample, true, true, kind == Kind::Password)).then(|| hit(scan, value, b""))
+}
+
+/// Whether what stands behind `pwd` is the folder that a shell works in.
+fn is_folder(text: &[u8], at: usize) -> bool {
+    let start = run(text, at, 4, |byte| b" \"'".contains(&byte));
+    matches!(byte(text, start), b'/' | b'~')
+}
+
+fn is_header(key: &[u8]) -> bool {
+    key.len() >= 13 && key[key.len() - 13..].eq_ignore_ascii_case(b"authorization")
+}
+
+/// What stands behind a scheme other than `Bearer` and `Basic`, as in `Authorization: ApiKey …`. `Some(None)`: one of those
+/// two, which are found by themselves.
+fn with_scheme(text: &[u8], at: usize) -> Option<Option<Hit>> {
+    let start = run(text, at, 6, |byte| b" \"'[\\".contains(&byte));
+    let end = run(text, start, 24, |byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let scheme = &text[start..end];
+    if byte(text, end) != b' ' || scheme.is_empty() || scheme.len() > 16 {
+        return None;
+    }
+    if scheme.eq_ignore_ascii_case(b"bearer") || scheme.eq_ignore_ascii_case(b"basic") {
+        return Some(None);
+    }
+    let value = value(text, end, false, usize::MAX).filter(|value| !value.quoted)?;
+    let sample = &text[value.start..value.end.min(value.start + SAMPLE)];
+    let marked = memchr::memmem::find(&text[value.start..value.end], b"[REDACTED").is_some();
+    let good = sample.len() >= 8 && is_secret(sample, false, true, false) && !sample.contains(&b'=') && !marked;
+    good.then(|| Some(Hit::new(value.start, value.end, DataClass::Secret)))
 }
 
 fn is_key(byte: u8) -> bool {
@@ -135,12 +182,15 @@ fn is_type(name: &[u8]) -> bool {
 
 /// The kind of the attribute before `value="…"`, as in `<add key="Password" value="…"/>`.
 fn attribute(text: &[u8], value: usize, floor: usize) -> Kind {
-    let quote = run_back(text, value, 3, |byte| byte == b' ' || byte == b',');
-    if !matches!(before(text, quote), b'"' | b'\'') {
-        return Kind::Plain;
+    let end = run_back(text, value, SPACES, |byte| b" ,\"'\\\r\n".contains(&byte));
+    let start = run_back(text, end, KEY, is_key).max(floor);
+    if value < end + 2 {
+        // `<password value="…"/>`
+        return if before(text, start) == b'<' { keys::kind(&text[start..end]) } else { Kind::Plain };
     }
-    let start = run_back(text, quote - 1, KEY, is_key).max(floor);
-    if start < quote { keys::kind(&text[start..quote - 1]) } else { Kind::Plain }
+    // `"password", "value":` names it; `password "value":` does not.
+    let named = matches!(byte(text, end), b'"' | b'\'' | b'\\' | b'\n');
+    if start < end && named { keys::kind(&text[start..end]) } else { Kind::Plain }
 }
 
 /// Whether an `&` and a further field follow the value behind the `=` at `at`.
@@ -158,6 +208,10 @@ fn operator_end(text: &[u8], at: usize) -> usize {
 fn value(text: &[u8], at: usize, form: bool, limit: usize) -> Option<Value> {
     // A value on a line of its own is another's.
     let start = run(text, at, SPACES, |byte| byte == b' ' || byte == b'\t');
+    // `b"…"`, `r'…'` and the like are strings as well.
+    let marked = matches!(byte(text, start), b'b' | b'f' | b'r' | b'u' | b'@' | b'L')
+        && matches!(byte(text, start + 1), b'"' | b'\'');
+    let start = start + usize::from(marked && !form);
     let escaped = run(text, start, 3, |byte| byte == b'\\');
     let quote = byte(text, escaped);
     if matches!(quote, b'"' | b'\'' | b'`') && !form {
@@ -240,9 +294,9 @@ fn is_secret(value: &[u8], quoted: bool, strict: bool, password: bool) -> bool {
     let symbols = value.iter().any(|byte| !is_word(*byte) && !b"-. ".contains(byte));
     if quoted {
         return if password {
-            bits & (DIGIT | LOWER | UPPER) != 0 && (!spaces || bits & DIGIT != 0 && symbols)
+            bits & (DIGIT | LOWER | UPPER) != 0 && (!spaces || bits & DIGIT != 0 && (symbols || !is_sentence(value)))
         } else {
-            !spaces && (mixed || value.len() >= 16)
+            (!spaces && (mixed || value.len() >= 16)) || (spaces && bits & DIGIT != 0 && !is_sentence(value))
         };
     }
     if is_code(value) {
@@ -259,6 +313,19 @@ fn is_secret(value: &[u8], quoted: bool, strict: bool, password: bool) -> bool {
     } else {
         true
     }
+}
+
+/// Whether there are words in a value that a sentence about it has, or too many words.
+fn is_sentence(value: &[u8]) -> bool {
+    #[rustfmt::skip]
+const WORDS: &[&[u8]] = &[
+    b"a", b"after", b"an", b"and", b"are", b"at", b"be", b"by", b"can", b"characters", b"chars", b"days", b"expired",
+    b"expires", b"failed", b"for", b"from", b"has", b"hours", b"in", b"invalid", b"is", b"long", b"minutes", b"must",
+    b"needs", b"not", b"of", b"on", b"or", b"should", b"than", b"that", b"the", b"to", b"was", b"with",
+];
+    let mut words = value.split(|byte| *byte == b' ');
+    value.iter().filter(|byte| **byte == b' ').count() > 7
+        || words.any(|word| WORDS.iter().any(|known| word.eq_ignore_ascii_case(known)))
 }
 
 fn changes_little(value: &[u8]) -> bool {

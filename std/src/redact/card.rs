@@ -1,6 +1,7 @@
 //! Payment card numbers: a known issuer, the length it uses, and the check digit of Luhn.
 
 use super::number::Cluster;
+use super::text::before;
 
 /// The longest card number, in digits.
 const LONGEST: usize = 19;
@@ -38,10 +39,17 @@ fn is_issued(digits: &[u8]) -> bool {
         4000..=4999 => matches!(length, 13 | 16 | 18 | 19),
         // Mastercard; Mir.
         5100..=5599 | 2221..=2720 | 2200..=2204 => length == 16,
-        // Discover, UnionPay, and Maestro, which has all lengths; the shortest only where the text speaks of a card.
+        // Troy; Discover, UnionPay, and Maestro, which has all lengths; the shortest only where the text speaks of a card.
+        9792 if length == 16 => true,
         5000..=5099 | 5600..=6999 | 8100..=8171 => matches!(length, 13..=19),
         _ => false,
     }
+}
+
+/// Whether the digits are a trade item number (GTIN-13, once EAN), whose check digit weighs every second digit thrice.
+fn is_trade_item(digits: &[u8]) -> bool {
+    let weigh = |(at, digit): (usize, &u8)| u32::from(digit - b'0') * if at % 2 == 1 { 3 } else { 1 };
+    digits.len() == 13 && digits.iter().enumerate().map(weigh).sum::<u32>().is_multiple_of(10)
 }
 
 /// Whether this is a card number without separators.
@@ -55,11 +63,16 @@ pub(super) fn is_card(digits: &[u8]) -> bool {
 /// The end of the card number that starts with the cluster.
 pub(super) fn find(cluster: &Cluster<'_>) -> Option<usize> {
     let first = cluster.group(0)?;
-    if !matches!(first[0], b'1'..=b'6' | b'8') || first.len() < 4 {
+    if !matches!(first[0], b'1'..=b'6' | b'8' | b'9') || first.len() < 4 {
         return None;
     }
+    let said = || cluster.speaks_of(&[b"card", b"cc", b"pan", b"visa", b"maestro"]);
+    // Maestro is the only one to have 13 digits besides Visa, and hardly does.
+    let item = first[0] != b'4' && is_trade_item(first) && !said();
+    // The digits behind the point of a fraction.
+    let fraction = cluster.joined_to() == Some(b'.') && before(cluster.text, cluster.start() - 1).is_ascii_digit();
     if is_card(first) {
-        return Some(cluster.end_of(0));
+        return (!item && !fraction).then(|| cluster.end_of(0));
     }
     if first.len() == 12 && matches!(first[0], b'5' | b'6') && passes_luhn(first) && cluster.speaks_of(&[b"card"]) {
         return Some(cluster.end_of(0));

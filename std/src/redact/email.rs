@@ -20,19 +20,32 @@ fn is_domain(byte: u8) -> bool {
 /// The address around the `@` at `at`.
 pub(super) fn find(scan: &Scan<'_>, at: usize) -> Option<Hit> {
     let (text, floor) = (scan.text, scan.floor);
-    let end = domain(text, at + 1)?;
+    // In a URL, the `@` may be written as `%40`.
+    let end = domain(text, at + if text[at] == b'%' { 3 } else { 1 })?;
     let mut start = local(text, at, floor)?;
     // What is written before the address, such as the quote that opens it.
     while start < at && !(text[start].is_ascii_alphanumeric() || text[start] >= 0x80 || b"_\"".contains(&text[start])) {
         start += 1;
     }
-    // `git@host:path` is where a repository lives.
-    if start == at || (&text[start..at] == b"git" && byte(text, end) == b':') {
+    // `git@host:path` and `ssh://git@host` are where a repository lives.
+    let repository = || byte(text, end) == b':' || text[..start].ends_with(b"ssh://");
+    let host = &text[at + 1..end];
+    if start == at || (&text[start..at] == b"git" && repository()) || is_image(host) {
         return None;
     }
-    let host = &text[at + 1..end];
     let class = if host.ends_with(b"gserviceaccount.com") { DataClass::GcpServiceAccount } else { DataClass::Email };
     Some(Hit::new(start, end, class))
+}
+
+/// `icon@2x.png` is for screens with small pixels.
+fn is_image(host: &[u8]) -> bool {
+    let x = run(host, 0, 2, |byte| byte.is_ascii_digit());
+    let kind = host.get(x + 2..).unwrap_or_default();
+    let known = [&b"png"[..], b"jpg", b"jpeg", b"webp", b"gif", b"svg", b"avif"];
+    x > 0
+        && byte(host, x) == b'x'
+        && byte(host, x + 1) == b'.'
+        && known.iter().any(|one| kind.eq_ignore_ascii_case(one))
 }
 
 fn local(text: &[u8], at: usize, floor: usize) -> Option<usize> {

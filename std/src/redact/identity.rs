@@ -1,7 +1,7 @@
 //! Numbers that states and banks give to people: social security numbers and IBANs.
 
 use super::number::Cluster;
-use super::text::{before, byte, is_word};
+use super::text::{before, byte, is_word, starts_with};
 
 /// The end of the United States social security number that starts with the cluster: `AAA-GG-SSSS`, where the area is
 /// neither 000 nor 666 nor 9xx, and neither group nor serial is all zeros. Nine digits without separators count where the
@@ -12,20 +12,28 @@ pub(super) fn ssn(cluster: &Cluster<'_>) -> Option<usize> {
     if refused(area) {
         return None;
     }
+    let said = || cluster.words_before().any(|word| starts_with(word, 0, b"ssn") || starts_with(word, 0, b"social"));
+    // Grouped otherwise than it is usual: only where the text says so.
+    for lengths in [&[3, 3, 3][..], &[3, 6], &[5, 4]] {
+        let exact = cluster.len() == lengths.len() && cluster.has_lengths(lengths);
+        if exact && cluster.joined_to().is_none_or(|joint| joint == b' ') && said() {
+            return Some(cluster.end_of(lengths.len() - 1));
+        }
+    }
     if area.len() == 9 {
         let zero = &area[3..5] == b"00" || area.ends_with(b"0000");
-        let said =
-            !zero && cluster.joined_to().is_none_or(|joint| joint == b' ') && cluster.speaks_of(&[b"ssn", b"social"]);
-        return said.then(|| cluster.end_of(0));
+        let alone = cluster.joined_to().is_none_or(|joint| joint == b' ');
+        return (!zero && alone && said()).then(|| cluster.end_of(0));
     }
     if !cluster.has_lengths(&[3, 2, 4]) {
         return None;
     }
     let separator = cluster.separator(1).filter(|separator| b"- .".contains(separator))?;
     let zero = cluster.group(1)? == b"00" || cluster.group(2)? == b"0000";
-    let longer =
-        cluster.joined_to().is_some_and(|joint| joint != b' ' || joint == separator && is_digit_before(cluster))
-            || cluster.separator(3).is_some_and(|joint| joint == separator || joint == b'-');
+    let joined = |joint: u8| is_digit_before(cluster) && (joint != b' ' || joint == separator);
+    let named = |joint: u8| joint != b' ' && !is_digit_before(cluster) && !said();
+    let longer = cluster.joined_to().is_some_and(|joint| joined(joint) || named(joint))
+        || cluster.separator(3).is_some_and(|joint| joint == separator || joint == b'-');
     (!zero && cluster.separator(2) == Some(separator) && !longer).then(|| cluster.end_of(2))
 }
 

@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 
 use super::class::DataClass;
 use super::scan::{Hit, Scan};
-use super::text::{before, byte, is_word, run, run_back};
+use super::text::{before, byte, is_word, run, run_back, starts_with};
 
 /// As many parts as are read of numbers with dots between them.
 const PARTS: usize = 6;
@@ -24,7 +24,10 @@ pub(super) fn v4(text: &[u8], start: usize) -> Option<usize> {
         }
         at = stop + 1;
     }
-    let whole = (4..=5).contains(&parts) && !is_word(byte(text, end));
+    // `1.2.3.4-beta` is a version.
+    let stage =
+        [&b"-alpha"[..], b"-beta", b"-rc", b"-snapshot", b"-pre"].iter().any(|stage| starts_with(text, end, stage));
+    let whole = (4..=5).contains(&parts) && !is_word(byte(text, end)) && !stage;
     (whole && v4_stands_alone(text, start)).then_some(end)
 }
 
@@ -34,11 +37,16 @@ fn v4_stands_alone(text: &[u8], start: usize) -> bool {
     if joint == b'.' || joint == b'-' && before(text, start - 1).is_ascii_alphabetic() {
         return false;
     }
-    let end = run_back(text, start, 4, |byte| b" :=/@".contains(&byte));
+    let end = run_back(text, start, 4, |byte| b" :=/@(\"'".contains(&byte));
     let word = &text[run_back(text, end, 12, |byte| byte.is_ascii_alphabetic())..end];
     let product = joint == b'/' && word.first().is_some_and(u8::is_ascii_uppercase);
-    let version = [&b"version"[..], b"firmware", b"release", b"build", b"ver", b"v"];
-    !product && !version.iter().any(|known| word.eq_ignore_ascii_case(known))
+    #[rustfmt::skip]
+const VERSION: &[&[u8]] = &[
+    b"build", b"chapter", b"driver", b"firmware", b"gem", b"oid", b"patch", b"release", b"rev", b"revision",
+    b"section", b"v", b"ver",
+];
+    let version = word.len() >= 7 && word[word.len() - 7..].eq_ignore_ascii_case(b"version");
+    !product && !version && !VERSION.iter().any(|known| word.eq_ignore_ascii_case(known))
 }
 
 fn is_v6(byte: u8) -> bool {

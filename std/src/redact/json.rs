@@ -4,6 +4,8 @@ use super::Redactor;
 use super::class::Counts;
 use super::escape;
 use super::keys::Kind;
+use super::pair::{self, is_named, is_naming};
+use super::prose;
 use super::text::byte;
 
 /// How deep JSON may stand in strings of JSON.
@@ -29,9 +31,6 @@ const STRUCTURE: &[&[u8]] =
     &[b"event_type", b"event_id", b"timestamp", b"seq", b"causation_seq", b"causation_id", b"hash", b"removed"];
 /// Fields of a dead letter that are its structure.
 const LETTER: &[&[u8]] = &[b"id", b"reason", b"handler", b"pattern", b"attempts", b"retries", b"failed_at"];
-
-/// Keys whose value names what stands under `"value"` beside it.
-pub(super) const NAMING: &[&str] = &["name", "key", "header"];
 
 /// An array or object that is open.
 #[derive(Clone, Copy)]
@@ -174,21 +173,42 @@ impl Walker<'_> {
         if frame.kind != Kind::Plain || scope == Scope::Nothing || frame.scope != Scope::All {
             return (frame.kind, scope);
         }
-        let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
-        if NAMING.iter().any(|naming| is(naming.as_bytes())) {
-            let named = self.names();
+        if is_naming(name) {
+            let named = self.names(self.at);
             if let Some(frame) = self.frames.last_mut().filter(|_| named != Kind::Plain) {
                 frame.named = named;
             }
-        } else if frame.named != Kind::Plain && is(b"value") {
-            return (frame.named, scope);
+        } else if is_named(name) {
+            let named = if frame.named == Kind::Plain { self.named_behind() } else { frame.named };
+            if named != Kind::Plain {
+                return (named, scope);
+            }
         }
         (self.redactor.kind_of_key(name), scope)
     }
 
-    /// What the string that comes next says as a key.
-    fn names(&self) -> Kind {
+    /// What the next few members say about the scalar before them, which comes next.
+    fn named_behind(&self) -> Kind {
         let mut ahead = Ahead { text: self.text, at: self.at };
+        let mut named = Kind::Plain;
+        if ahead.scalar().is_err() {
+            return named;
+        }
+        for _ in 0..pair::BEHIND {
+            let Ok((key, value)) = ahead.member() else { break };
+            if is_naming(&self.text[key.start..key.end]) {
+                named = self.names(value);
+            }
+            if named != Kind::Plain || ahead.scalar().is_err() {
+                break;
+            }
+        }
+        named
+    }
+
+    /// What the string at `at` says as a key.
+    fn names(&self, at: usize) -> Kind {
+        let mut ahead = Ahead { text: self.text, at };
         let Ok(name) = ahead.string() else { return Kind::Plain };
         let (raw, mut unescaped) = (&self.text[name.start..name.end], Vec::new());
         if name.escaped {
@@ -210,6 +230,7 @@ impl Walker<'_> {
             b'"' => {
                 let text = self.string()?;
                 if scope != Scope::Nothing {
+                    let kind = if kind == Kind::Plain { self.in_array(text) } else { kind };
                     self.text(text, kind);
                 }
             }
@@ -226,6 +247,18 @@ impl Walker<'_> {
             _ => return Err(NotJson),
         }
         self.behind()
+    }
+
+    /// What a string is if the one before it in an array names it; the next one is told what this one names.
+    fn in_array(&mut self, text: Text) -> Kind {
+        let raw = &self.text[text.start..text.end];
+        let Some(frame) = self.frames.last().filter(|frame| !frame.object) else { return Kind::Plain };
+        let kind = prose::follows(frame.named, raw);
+        let named = self.redactor.names_next(raw, kind);
+        if let Some(frame) = self.frames.last_mut() {
+            frame.named = named;
+        }
+        kind
     }
 
     /// Replaces a number under a sensitive key, and one that is a card number, by a string.
@@ -318,6 +351,49 @@ struct Ahead<'t> {
 }
 
 impl Ahead<'_> {
+    fn space(&mut self) {
+        while matches!(byte(self.text, self.at), b' ' | b'\t' | b'\r' | b'\n') {
+            self.at += 1;
+        }
+    }
+
+    /// Reads the comma and the key of a further member, up to its value.
+    fn member(&mut self) -> Step<(Text, usize)> {
+        self.space();
+        self.expect(b',')?;
+        self.space();
+        let key = self.string()?;
+        self.space();
+        self.expect(b':')?;
+        self.space();
+        Ok((key, self.at))
+    }
+
+    fn expect(&mut self, expected: u8) -> Step<()> {
+        if byte(self.text, self.at) != expected {
+            return Err(NotJson);
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    /// Reads a string, a number or a word.
+    fn scalar(&mut self) -> Step<()> {
+        match byte(self.text, self.at) {
+            b'"' => self.string().map(drop),
+            b'-' | b'0'..=b'9' => self.number(),
+            b't' | b'n' => {
+                self.at += 4;
+                Ok(())
+            }
+            b'f' => {
+                self.at += 5;
+                Ok(())
+            }
+            _ => Err(NotJson),
+        }
+    }
+
     fn string(&mut self) -> Step<Text> {
         if byte(self.text, self.at) != b'"' {
             return Err(NotJson);

@@ -28,20 +28,20 @@ impl Kind {
 #[rustfmt::skip]
 const SECRETS: &[&str] = &[
     "accesskey", "accesstoken", "apikey", "apisecret", "apitoken", "appsecret", "assertion", "auth", "authcode",
-    "authkey", "authorization", "authorizationcode", "authtoken", "awsaccesskey", "awssecret", "awssecretaccesskey",
+    "authheader", "authkey", "authorization", "authorizationcode", "authtoken", "awsaccesskey", "awssecret", "awssecretaccesskey",
     "awssecretkey", "awssessiontoken", "azurekey", "backupcodes", "bearer", "bearertoken", "certificate",
     "clientassertion", "clientcert", "clientcertificate", "clientsecret", "codeverifier", "connectionstring",
-    "connectsid", "connstr", "consumersecret", "cookie", "cookies", "credential", "credentials", "csrf",
+    "connectsid", "connstr", "consumersecret", "contrasena", "cookie", "cookies", "credential", "credentials", "csrf",
     "csrftoken", "databasepassword", "dbpassword", "encryptionkey", "gcpkey", "githubtoken", "gitlabtoken",
-    "googlekey", "hmackey", "idtoken", "jsessionid", "jwt", "jwtsecret", "jwttoken", "masterkey", "mfacode",
-    "mfasecret", "mfatoken", "mnemonic", "oauthsignature", "oauthtoken", "oauthverifier", "onetimepassword", "otp",
-    "otpcode", "pass", "passcode", "passphrase", "passw", "passwd", "password", "passwordhash", "pgpkey",
-    "phpsessid", "pin", "pincode", "presharedkey", "privatekey", "privatekeyid", "proxyauthorization", "psk", "pw",
-    "pwd", "recoverycode", "recoverycodes", "refreshtoken", "salt", "secret", "secretaccesskey", "secretkey",
-    "secrets", "securityanswer", "securitycode", "securitytoken", "seedphrase", "sessid", "sessioncookie",
+    "googlekey", "hmackey", "idtoken", "jsessionid", "jwt", "jwtsecret", "jwttoken", "kennwort", "masterauth", "masterkey", "mfacode",
+    "mfasecret", "mfatoken", "mnemonic", "motdepasse", "oauthsignature", "oauthtoken", "oauthverifier", "onetimepassword", "otp",
+    "otpcode", "pass", "passcode", "passphrase", "passw", "passwd", "password", "passwordhash", "passwort", "pgpkey",
+    "phpsessid", "pin", "pincode", "pinno", "pinnumber", "presharedkey", "privatekey", "privatekeyid", "proxyauthorization", "psk", "pw",
+    "pwd", "pwhash", "recoverycode", "recoverycodes", "refreshtoken", "requirepass", "salt", "secret", "secretaccesskey", "secretkey",
+    "secrets", "securityanswer", "securitycode", "securitytoken", "seedphrase", "senha", "sessid", "sessioncookie",
     "sessionid", "sessionidentifier", "sessionkey", "sessiontoken", "setcookie", "sid", "signature", "signingkey",
     "signingsecret", "slacktoken", "sshkey", "stripekey", "subscriptionkey", "token", "tokens", "totp",
-    "totpsecret", "twofactorcode", "webhooksecret", "xsrf", "xsrftoken",
+    "totpsecret", "twofactorcode", "webhooksecret", "verificationcode", "xsrf", "xsrftoken",
 ];
 /// Names of what is personal, as a whole or as the end of a longer name.
 #[rustfmt::skip]
@@ -52,7 +52,7 @@ const PERSONAL: &[&str] = &[
     "ccnumber", "cellphone", "cnpj", "contactnumber", "cpf", "creditcard", "creditcardnumber", "cvc", "cvv",
     "dateofbirth", "debitcard", "dlnumber", "dob", "driverlicense", "driverlicensenumber", "driverslicense",
     "driverslicensenumber", "ein", "email", "emailaddress", "emailaddresses", "emailid", "emails", "fax",
-    "faxnumber", "healthrecordnumber", "homeaddress", "iban", "ibannumber", "insurancenumber", "itin",
+    "faxnumber", "healthrecordnumber", "homeaddress", "iban", "ibancode", "ibannumber", "insurancenumber", "itin",
     "licensenumber", "licenseplate", "maidenname", "mailingaddress", "medicalrecordnumber", "mobile", "mobileno",
     "mobilenumber", "mobilephone", "mothersmaidenname", "mrn", "nationalid", "nationalinsurancenumber", "nino",
     "ninumber", "passport", "passportno", "passportnumber", "patientid", "pesel", "phone", "phoneno", "phonenumber",
@@ -75,7 +75,7 @@ const PERSONAL_ENDS: &[&str] = &[
 #[rustfmt::skip]
 const SECRET_ENDS: &[&str] = &[
     "apikey", "auth", "authorization", "cookie", "credential", "credentials", "csrf", "jwt", "passcode",
-    "passphrase", "passwd", "password", "passwords", "pwd", "secret", "secrets", "signature", "token", "xsrf",
+    "passphrase", "passwd", "password", "passwords", "pw", "pwd", "secret", "secrets", "signature", "token", "xsrf",
 ];
 /// Two last words that make a longer name a secret.
 #[rustfmt::skip]
@@ -83,11 +83,11 @@ const SECRET_PAIRS: &[&str] = &[
     "accesskey", "accesstokens", "accountkey", "adminkey", "adminpass", "apikey", "apikeys", "apitokens", "appkey",
     "authcode", "authkey", "awskey", "azurekey", "backupcodes", "bindpw", "bottokens", "clientcert",
     "clientcertificate", "clientkey", "connectionstr", "connectionstring", "connstr", "consumerkey", "dbpass",
-    "deploykey", "encryptionkey", "ftppass", "functionkey", "functionskey", "gcpkey", "googlekey", "hmackey",
-    "hostkey", "kmssecret", "licensekey", "masterkey", "mysqlpass", "pgpkey", "presharedkey", "privatekey",
+    "deploykey", "encryptionkey", "ftppass", "functionkey", "githubpat", "functionskey", "gcpkey", "googlekey", "hmackey",
+    "hostkey", "keystorepass", "kmssecret", "ldappass", "licensekey", "mailpass", "masterkey", "mnemonicphrase", "mysqlpass", "pgpkey", "presharedkey", "privatekey", "proxypass",
     "recoverycode", "recoverycodes", "refreshtokens", "rootpass", "secretkey", "securityanswer", "seedphrase",
     "serverkey", "servicekey", "sessionid", "sessionidentifier", "sessionkey", "sessiontokens", "sharedkey",
-    "signingkey", "smtppass", "sshkey", "sslkey", "storagekey", "stripekey", "subscriptionkey", "tlskey",
+    "signingkey", "smtppass", "snmpcommunity", "sshkey", "sshpass", "storepass", "sslkey", "storagekey", "stripekey", "subscriptionkey", "tlskey",
     "userpass", "webhookkey", "wifipsk",
 ];
 /// Words anywhere in a name that make it a secret.
@@ -108,6 +108,13 @@ const BENIGN_ENDS: &[&str] = &[
     "verified", "version",
 ];
 
+/// Last words that say where a value is used or how it is written, and nothing of what it is.
+#[rustfmt::skip]
+const ASIDES: &[&str] = &[
+    "backup", "base", "current", "decrypted", "dev", "encoded", "encrypted", "live", "new", "old", "pem", "plain",
+    "plaintext", "primary", "prod", "production", "raw", "secondary", "stage", "staging", "value",
+];
+
 /// The longest key that is looked at as a whole; of longer ones, the end.
 const LONGEST: usize = 96;
 /// As many words as are told apart.
@@ -121,6 +128,7 @@ const SECRET_END: u8 = 8;
 const SECRET_PAIR: u8 = 16;
 const SECRET_WORD: u8 = 32;
 const BENIGN_END: u8 = 64;
+const ASIDE: u8 = 128;
 
 /// The lists as one table, so that a name is looked up once.
 fn lists(name: &[u8]) -> u8 {
@@ -134,6 +142,7 @@ fn lists(name: &[u8]) -> u8 {
             (SECRET_PAIRS, SECRET_PAIR),
             (SECRET_WORDS, SECRET_WORD),
             (BENIGN_ENDS, BENIGN_END),
+            (ASIDES, ASIDE),
         ];
         let mut table = HashMap::new();
         for (name, list) in lists.iter().flat_map(|(names, list)| names.iter().map(|name| (name.as_bytes(), *list))) {
@@ -145,6 +154,7 @@ fn lists(name: &[u8]) -> u8 {
 }
 
 /// A key in lower case without separators and digits behind words, with the places where its words start.
+#[derive(Clone, Copy)]
 pub(super) struct Words {
     letters: [u8; LONGEST],
     len: usize,
@@ -198,7 +208,7 @@ impl Words {
     /// Whether a word of the name, or its end, is one for a password.
     fn names_password(&self) -> bool {
         const ENDS: &[&[u8]] =
-            &[b"password", b"passwords", b"passwd", b"pwd", b"pass", b"passphrase", b"passcode", b"pin"];
+            &[b"password", b"passwords", b"passwd", b"pwd", b"pass", b"passphrase", b"passcode", b"pin", b"passwort"];
         (0..self.count).any(|at| ENDS.iter().any(|end| self.word(at).ends_with(end)))
     }
 
@@ -242,6 +252,12 @@ fn plain_kind_of(words: &Words) -> Kind {
         return if whole & SECRET != 0 { Kind::Secret } else { Kind::Personal };
     }
     let (one, last) = (lists(words.last(1)), words.last(1));
+    if one & ASIDE != 0 && words.count > 1 {
+        let mut fewer = *words;
+        fewer.count -= 1;
+        fewer.len = fewer.starts[fewer.count];
+        return plain_kind_of(&fewer);
+    }
     // Judged as a pair first: a session id is a secret, other ids are not.
     let two = if words.count == 1 { one } else { lists(words.last(2)) };
     if two & SECRET_PAIR != 0 {
@@ -256,7 +272,7 @@ fn plain_kind_of(words: &Words) -> Kind {
     if one & SECRET_END != 0 || (0..words.count).any(|at| lists(words.word(at)) & SECRET_WORD != 0) {
         return Kind::Secret;
     }
-    let glued = [&b"password"[..], b"passwd", b"secret", b"token", b"apikey", b"sessionid"];
+    let glued = [&b"password"[..], b"passwd", b"secret", b"token", b"apikey", b"sessionid", b"pwd", b"passphrase"];
     if glued.iter().any(|end| last.len() > end.len() && last.ends_with(end)) {
         return Kind::Secret;
     }

@@ -8,7 +8,7 @@ use super::text::{before, byte, is_word, run, starts_with};
 #[rustfmt::skip]
 const WORDS: &[&[u8]] = &[
     b"answering", b"call", b"called", b"calling", b"cell", b"cellphone", b"cellular", b"desk", b"dial", b"fax",
-    b"hotline", b"landline", b"messages", b"mob", b"mobile", b"office", b"ph", b"phone", b"phones", b"reach",
+    b"hotline", b"landline", b"messages", b"mob", b"mobile", b"msisdn", b"office", b"ph", b"phone", b"phones", b"reach",
     b"registered", b"ring", b"sms", b"tel", b"telefon", b"telefono", b"telephone", b"text", b"voicemail",
     b"whatsapp",
 ];

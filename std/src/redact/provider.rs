@@ -27,6 +27,7 @@ const FORMS: &[(&str, &str)] = &[
     ("FLWPUBK_TEST-", "[A-Za-z0-9-]{16,60}"),
     ("FLWSECK_TEST-", "[A-Za-z0-9-]{12,60}"),
     ("FLWSECK-", "[A-Za-z0-9-]{16,60}"),
+    ("GR1348941", "[A-Za-z0-9_-]{20}"),
     ("HRKU-", "[A-Za-z0-9_-]{36,80}"),
     ("LTAI", "[A-Za-z0-9]{16,24}"),
     ("NRAK-", "[A-Z0-9]{27}"),

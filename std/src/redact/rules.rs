@@ -12,6 +12,7 @@ use super::json::{self, Scope};
 use super::keys::{self, Kind, Words};
 use super::marker::{self, Trace};
 use super::scan::{Hit, Scan};
+use super::{pair, prose};
 
 /// How often a text is searched again at most.
 const ROUNDS: usize = 4;
@@ -268,15 +269,22 @@ impl Redactor {
                     *value = Value::String(String::from_utf8_lossy(&written).into_owned());
                 }
             }
-            Value::Array(values) => values.iter_mut().for_each(|value| self.value(value, kind, counts)),
+            Value::Array(values) => {
+                let mut named = Kind::Plain;
+                for value in values {
+                    let mut own = kind;
+                    if let (Kind::Plain, Some(text)) = (kind, value.as_str()) {
+                        own = prose::follows(named, text.as_bytes());
+                        named = self.names_next(text.as_bytes(), own);
+                    }
+                    self.value(value, own, counts);
+                }
+            }
             Value::Object(members) => {
-                let naming = |key: &str| json::NAMING.iter().any(|naming| naming.eq_ignore_ascii_case(key));
-                let names = members.iter().filter(|(key, _)| naming(key)).filter_map(|(_, name)| name.as_str());
-                let mut kinds = names.map(|name| self.kind_of_key(name.as_bytes()));
-                let named = kinds.rfind(|kind| *kind != Kind::Plain).unwrap_or(Kind::Plain);
-                for (key, value) in members.iter_mut() {
-                    let paired = named != Kind::Plain && key.eq_ignore_ascii_case("value");
-                    let own = if paired { named } else { self.kind_of_key(key.as_bytes()) };
+                let named = pair::kinds(self, members);
+                for (at, (key, value)) in members.iter_mut().enumerate() {
+                    let paired = named.get(at).copied().unwrap_or(Kind::Plain);
+                    let own = if paired != Kind::Plain { paired } else { self.kind_of_key(key.as_bytes()) };
                     self.value(value, if kind == Kind::Plain { own } else { kind }, counts);
                 }
             }
@@ -305,6 +313,12 @@ impl Redactor {
             name if self.plain_keys.contains(name) => Kind::Plain,
             _ => keys::kind_of(&words),
         }
+    }
+
+    /// What a string in an array says about the next one.
+    pub(super) fn names_next(&self, text: &[u8], own: Kind) -> Kind {
+        let name = (3..=40).contains(&text.len()) && own == Kind::Plain && !text.contains(&b' ');
+        if name { self.kind_of_key(text) } else { Kind::Plain }
     }
 
     /// Whether a value is one that the user wants to see.

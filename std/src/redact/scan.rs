@@ -4,8 +4,10 @@
 //! text whatever is in it.
 
 use super::class::DataClass;
-use super::text::{BEYOND_HEX, BITS, DIGIT, HYPHEN, LOWER, STANDARD, UNDERSCORE, UPPER, before, byte, is_word, word};
-use super::{assign, email, identity, ip, marker, number, phone, provider, secret, token};
+use super::text::{
+    BEYOND_HEX, BITS, DIGIT, HYPHEN, LOWER, STANDARD, UNDERSCORE, UPPER, before, byte, is_word, starts_with, word,
+};
+use super::{assign, cloud, email, identity, ip, marker, number, phone, prose, provider, secret, token};
 
 /// Something sensitive in a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +55,7 @@ enum Step {
     Pass,
     Word,
     At,
+    Percent,
     Colon,
     Equals,
     Plus,
@@ -69,6 +72,7 @@ const fn steps() -> [Step; 256] {
     while byte < 256 {
         table[byte] = match byte as u8 {
             b'@' => Step::At,
+            b'%' => Step::Percent,
             b':' => Step::Colon,
             b'=' => Step::Equals,
             b'+' => Step::Plus,
@@ -129,6 +133,7 @@ impl<'t> Scan<'t> {
         let (text, next) = (self.text, byte(self.text, at + 1));
         match step {
             Step::At => email::find(self, at),
+            Step::Percent if text[at..].starts_with(b"%40") => email::find(self, at),
             Step::Colon if next == b'/' && byte(text, at + 2) == b'/' => secret::url_password(self, at + 3),
             Step::Colon
                 if next == b':' && before(text, at) != b':' && text.get(at + 2).is_some_and(u8::is_ascii_hexdigit) =>
@@ -137,12 +142,19 @@ impl<'t> Scan<'t> {
             }
             Step::Colon | Step::Equals => assign::find(self, at),
             Step::Comma if matches!(before(text, at), b'"' | b'\'') => assign::find_pair(self, at),
-            Step::Greater if is_word(before(text, at)) && next != b' ' => assign::find_element(self, at),
+            Step::Greater
+                if (is_word(before(text, at)) || matches!(before(text, at), b'"' | b'\'')) && next != b' ' =>
+            {
+                assign::find_element(self, at)
+            }
             Step::Plus => {
                 phone::with_plus(text, at, self.floor).map(|(start, end)| Hit::new(start, end, DataClass::Phone))
             }
             Step::Hyphen if next == b'u' || text[at..].starts_with(b"-user ") => token::user_option(text, at),
-            Step::Hyphen if next == b'-' && before(text, at) != b'-' => secret::private_key(self, at),
+            Step::Hyphen if matches!(next, b'p' | b'a') => prose::short_option(text, at),
+            Step::Hyphen if next == b'-' && before(text, at) != b'-' => {
+                secret::private_key(self, at).or_else(|| prose::option(text, at))
+            }
             _ => None,
         }
     }
@@ -154,13 +166,14 @@ impl<'t> Scan<'t> {
         let joined = BITS[next as usize] & (STANDARD | HYPHEN) != 0 || matches!(next, b'.' | b':');
         let joined = joined && byte(self.text, end + 1) > b' ';
         if bits & (DIGIT | UNDERSCORE) == 0 && !joined && end - start < 16 {
-            return (token::scheme(self.text, start, end), end);
+            let said = || prose::find(self.text, start, end);
+            return (token::scheme(self.text, start, end).or_else(said), end);
         }
         let skipped = number::uuid(self.text, start).filter(|_| end - start == 8);
         if let Some(end) = skipped {
             return (None, end);
         }
-        (self.value(start, end, bits), end)
+        (self.value(start, end, bits).or_else(|| prose::set(self.text, start, end)), end)
     }
 
     /// What the value is that starts with the word from `start` to `end`.
@@ -169,7 +182,8 @@ impl<'t> Scan<'t> {
         if bits == DIGIT {
             let address = if next == b':' && end - start <= 4 { ip::with_colons(self, start) } else { None };
             let bot = || provider::bot(text, start, end);
-            let found = address.or_else(bot).or_else(|| number::find(self, start));
+            let refresh = || if text[start..].starts_with(b"1//0") { cloud::find(self, start, end) } else { None };
+            let found = address.or_else(bot).or_else(refresh).or_else(|| number::find(self, start));
             if found.is_some() {
                 return found;
             }
@@ -183,8 +197,9 @@ impl<'t> Scan<'t> {
                 return Some(hit);
             }
         }
-        if let Some(end) = identity::iban(text, start) {
-            return Some(Hit::new(start, end, DataClass::Iban));
+        let glued = if end - start >= 6 && starts_with(text, start, b"iban") { 4 } else { 0 };
+        if let Some(end) = identity::iban(text, start + glued) {
+            return Some(Hit::new(start + glued, end, DataClass::Iban));
         }
         secret::bare(self, start)
     }

@@ -72,7 +72,15 @@ pub(super) fn is_aws_secret(part: &[u8]) -> bool {
 fn is_random(part: &[u8]) -> bool {
     let part = &part[..part.len().min(256)];
     let bits = gather(part);
-    bits & DIGIT != 0 && bits & (LOWER | UPPER) != 0 && changes(part) >= part.len() / 8
+    // A long name may end in a number, but random text has digits all over.
+    let digits = || part.iter().filter(|byte| byte.is_ascii_digit()).count() >= 3;
+    bits & (LOWER | UPPER) != 0 && changes(part) >= part.len() / 8 && digits() && !is_path(part)
+}
+
+/// Whether a run is the names of folders and files, each of which is of letters or of digits.
+fn is_path(part: &[u8]) -> bool {
+    let pure = |name: &[u8]| name.len() < 3 || gather(name) & DIGIT == 0 || gather(name) == DIGIT;
+    part.contains(&b'/') && part.split(|byte| *byte == b'/').all(pure)
 }
 
 /// Hexadecimal numbers with hyphens between them: ids of traces, UUIDs in a row.
@@ -89,6 +97,8 @@ fn class_of(part: &[u8]) -> DataClass {
 fn is_digest(text: &[u8], start: usize, end: usize) -> bool {
     const NAMES: &[&[u8]] = &[
         b"sha256",
+        b"sha256sum",
+        b"sha512sum",
         b"sha384",
         b"sha512",
         b"hash",
@@ -117,8 +127,9 @@ pub(super) fn url_password(scan: &Scan<'_>, start: usize) -> Option<Hit> {
     let text = scan.text;
     let stop = run(text, start, USER_INFO, |byte| AUTHORITY.has(byte));
     let mut at = text[start..stop].iter().rposition(|byte| *byte == b'@').map(|at| start + at);
-    if at.is_none() && byte(text, stop) == b'/' && stop > start {
-        at = with_slash(text, start, stop);
+    let goes_on = matches!(byte(text, stop), b'/' | b'?' | b'#') && stop > start;
+    if goes_on && at.is_none_or(|at| is_bare(&text[at + 1..stop])) {
+        at = with_slash(text, start, stop, at).or(at);
     }
     let at = at?;
     let colon = text[start..at].iter().position(|byte| *byte == b':').map(|colon| start + colon);
@@ -138,14 +149,27 @@ fn known_form(user: &[u8]) -> bool {
     user.starts_with(b"gh") || user.starts_with(b"glpat-")
 }
 
-/// The `@` behind a password that has a slash in it: what stands before the slash is then no port.
-fn with_slash(text: &[u8], start: usize, slash: usize) -> Option<usize> {
+/// Whether what stands behind an `@` is hardly a host: it has no dot, no port and no digits.
+fn is_bare(host: &[u8]) -> bool {
+    host.len() < 3 && host.iter().all(u8::is_ascii_alphabetic)
+}
+
+/// The `@` behind a password that has a `/`, `?` or `#` in it at `slash`: what stands before is then no port. `first` is an
+/// `@` before it.
+fn with_slash(text: &[u8], start: usize, slash: usize, first: Option<usize>) -> Option<usize> {
     let colon = text[start..slash].iter().position(|byte| *byte == b':')? + start;
     if text[colon + 1..slash].iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let stop = run(text, slash, 64, |byte| byte > b' ' && !b"?#\"'<>\\`:".contains(&byte));
-    text[slash..stop].iter().position(|byte| *byte == b'@').map(|at| slash + at)
+    let stop = run(text, slash, 64, |byte| byte > b' ' && !b"\"'<>\\`:".contains(&byte));
+    let at = text[slash..stop].iter().position(|byte| *byte == b'@').map(|at| slash + at)?;
+    if memchr::memmem::find(&text[colon..stop], b"[REDACTED").is_some() {
+        return None;
+    }
+    // The last one before the path.
+    let stop = run(text, at, stop - at, |byte| !b"/?#".contains(&byte));
+    let at = text[at..stop].iter().rposition(|byte| *byte == b'@').map_or(at, |last| at + last);
+    (first.is_none() || text[at..stop].contains(&b'.')).then_some(at)
 }
 
 /// Whether a value stands for another: `$PASSWORD`, `${…}`, `{{…}}`, `<password>`, `%s`, `****`.
@@ -155,7 +179,7 @@ pub(super) fn is_placeholder(value: &[u8]) -> bool {
         [b'$', b'{' | b'(', ..] | [b'{', b'{', ..] | [b'%', b'{' | b'(', ..] | [b'#', b'{', ..] | [b'$', b'$', ..] => {
             true
         }
-        [b'<', .., b'>'] | [b'{', .., b'}'] | [b'%', .., b'%'] | [b'[', .., b']'] => true,
+        [b'(', .., b')'] | [b'<', .., b'>'] | [b'{', .., b'}'] | [b'%', .., b'%'] | [b'[', .., b']'] => true,
         [b'$', rest @ ..] => name(rest) && !rest.iter().any(|byte| byte.is_ascii_digit() && rest.len() > 12),
         [b'%', b's' | b'd' | b'v'] => true,
         [first, rest @ ..] => {

@@ -19,7 +19,9 @@ pub(super) fn find(scan: &mut Scan<'_>, start: usize, end: usize) -> Option<Hit>
         b'A' | b'a' | b'G' | b'y' => cloud::find(scan, start, end),
         b'g' => github(scan, start, end).or_else(|| gitlab(scan, start)),
         b'x' => slack(scan, start),
-        b'h' if part.starts_with(b"hooks.slack.com/") => slack_hook(scan.text, start),
+        b'h' if part.starts_with(b"hooks.slack.com/") => slack_hook(scan.text, start + 16),
+        b'h' if part.starts_with(b"hooks.slack-gov.com/") => slack_hook(scan.text, start + 20),
+        b'e' if part.starts_with(b"ek_") => stripe(scan.text, start, end),
         b'e' | b'Z' => jwt(scan, start),
         b's' | b'r' | b'p' | b'w' => stripe(scan.text, start, end),
         _ => None,
@@ -89,10 +91,10 @@ fn slack(scan: &mut Scan<'_>, start: usize) -> Option<Hit> {
     (long && gather(rest) & DIGIT != 0).then(|| Hit::new(start, end, DataClass::SlackToken))
 }
 
-/// The path of a webhook is what lets anybody post.
+/// The path of a webhook, which starts at `start`, is what lets anybody post.
 fn slack_hook(text: &[u8], start: usize) -> Option<Hit> {
-    let path = run(text, start + 16, 16, |byte| byte.is_ascii_alphabetic());
-    let known = [&b"services"[..], b"workflows", b"triggers"].contains(&&text[start + 16..path]);
+    let path = run(text, start, 16, |byte| byte.is_ascii_alphabetic());
+    let known = [&b"services"[..], b"workflows", b"triggers"].contains(&&text[start..path]);
     let end = run(text, path + 1, 256, |byte| is_url_safe(byte) || byte == b'/');
     (known && byte(text, path) == b'/' && end > path + 20).then(|| Hit::new(path + 1, end, DataClass::SlackToken))
 }
@@ -136,15 +138,23 @@ fn jwt(scan: &mut Scan<'_>, start: usize) -> Option<Hit> {
 fn stripe(text: &[u8], start: usize, end: usize) -> Option<Hit> {
     let word = &text[start..end];
     let head = match word {
-        [b's' | b'r' | b'p', b'k', b'_', rest @ ..] => {
-            let mode = [&b"test_"[..], b"live_", b"prod_"].into_iter().find(|mode| rest.starts_with(mode))?;
+        [b's' | b'r' | b'p' | b'e', b'k', b'_', rest @ ..] => {
+            let mode = [&b"test_"[..], b"live_", b"prod_", b"org_live_", b"org_test_"]
+                .into_iter()
+                .find(|mode| rest.starts_with(mode))?;
             3 + mode.len()
         }
         [b'w', b'h', b's', b'e', b'c', b'_', ..] => 6,
         [b's' | b'p', ..] if word.windows(8).any(|part| part == b"_secret_") && gather(word) & DIGIT != 0 => 20,
         _ => return None,
     };
-    (word.len() >= head + 10).then(|| Hit::new(start, end, DataClass::StripeKey))
+    let mut end = end;
+    if head == 6 {
+        // The secret of a webhook is base64 where others than Stripe make it.
+        end = run(text, end, 64, |byte| is_word(byte) || b"+/".contains(&byte));
+        end = run(text, end, 2, |byte| byte == b'=');
+    }
+    (end - start >= head + 10).then(|| Hit::new(start, end, DataClass::StripeKey))
 }
 
 /// What stands behind the word from `start` to `end`, if that is `Bearer` or `Basic`.
@@ -191,7 +201,7 @@ pub(super) fn user_option(text: &[u8], at: usize) -> Option<Hit> {
         memchr::memchr_iter(b'c', ahead).any(|at| ahead[at..].starts_with(b"curl ")) || ahead.ends_with(b"-user");
     let quote = run(text, at + name, 2, |byte| byte == b' ' || byte == b'=');
     let start = run(text, quote, 1, |byte| byte == b'"' || byte == b'\'');
-    if !called || quote == at + name {
+    if !called || start == at + name {
         return None;
     }
     let end = run(text, start, 160, |byte| byte > b' ' && byte != b'"' && byte != b'\'');
