@@ -20,6 +20,7 @@ use crate::delivery::retry::{GiveUp, Retrying};
 use crate::delivery::subscription::{Failure, Subscription};
 use crate::delivery::watch::Deferred;
 use crate::event::{Call, Event, OwnedEvent};
+use crate::range;
 
 /// How a delivery that was made again has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +70,8 @@ impl Engine {
         failures: &[(Arc<Subscription>, Arc<HandlerError>)],
     ) -> Deferred {
         let mut waiting = Deferred::default();
+        // Before anybody sees that something waits: whoever moves a clock by hand then moves it far enough.
+        let now = self.clock.now();
         for (subscription, error) in failures {
             let mut failed = Redelivery::first(event.clone(), subscription);
             failed.calls += u32::from(was_called(error));
@@ -79,7 +82,7 @@ impl Engine {
                 Self::park(queue, failed)
             } else {
                 failed.spot = subscription.parking().and_then(|parking| parking.begin(event.as_event().head.key));
-                self.try_again(queue, failed, error)
+                self.try_again(queue, failed, error, now)
             };
             match kept {
                 Ok(()) => waiting.add(error),
@@ -93,8 +96,14 @@ impl Engine {
         waiting
     }
 
-    /// Has a delivery wait for its next try, if its handler's policy has one for this error.
-    fn try_again(&self, queue: &Arc<Queue>, mut failed: Redelivery, error: &HandlerError) -> Result<(), Lost> {
+    /// Has a delivery that failed just now wait for its next try, if its handler's policy has one for this error.
+    fn try_again(
+        &self,
+        queue: &Arc<Queue>,
+        mut failed: Redelivery,
+        error: &HandlerError,
+        now: u64,
+    ) -> Result<(), Lost> {
         let subscription = Arc::clone(&failed.subscription);
         let Some(retrying) = subscription.retrying().filter(|_| !matches!(failed.origin, Origin::Letter(_))) else {
             return Err(Box::new((failed, reason_of(error))));
@@ -102,7 +111,7 @@ impl Engine {
         if was_called(error) {
             failed.history.record(self.text_of(error), self.clock.wall_seconds());
         }
-        let Some(at) = self.next_try(retrying, &mut failed, error) else {
+        let Some(at) = self.next_try(retrying, &mut failed, error, now) else {
             return Err(Box::new((failed, reason_of(error))));
         };
         let job = |number| {
@@ -132,8 +141,9 @@ impl Engine {
     }
 
     /// When a delivery that failed is due again, if it is to be tried again.
-    fn next_try(&self, retrying: &Retrying, failed: &mut Redelivery, error: &HandlerError) -> Option<u64> {
+    fn next_try(&self, retrying: &Retrying, failed: &mut Redelivery, error: &HandlerError, now: u64) -> Option<u64> {
         let (policy, random) = (&retrying.policy, self.dice.roll());
+        let after = |delay| now.saturating_add(range::nanos(delay));
         if let HandlerError::BreakerOpen { .. } = error {
             if failed.put_off >= policy.most_attempts() {
                 return None;
@@ -145,10 +155,10 @@ impl Engine {
             }
             // What waits for one breaker does not come back together.
             let left = failed.subscription.breaker().map_or(Duration::ZERO, Breaker::next_try);
-            return Some(self.clock.after(left.saturating_add(policy.delay(1, random))));
+            return Some(after(left.saturating_add(policy.delay(1, random))));
         }
         match policy.next(&retrying.budget, failed.calls, error, random) {
-            Ok(delay) => Some(self.clock.after(delay)),
+            Ok(delay) => Some(after(delay)),
             Err(why) => {
                 count::add(&retrying.over_budget, u64::from(why == GiveUp::OverBudget));
                 None
@@ -221,7 +231,7 @@ impl Engine {
         };
         again.calls = again.calls.saturating_add(u32::from(was_called(&error)));
         let tried = match queue {
-            Some(queue) => self.try_again(queue, again, &error),
+            Some(queue) => self.try_again(queue, again, &error, self.clock.now()),
             None => Err(Box::new((again, reason_of(&error)))),
         };
         let ended = tried.map_or_else(
