@@ -30,8 +30,8 @@ fn redacted(input: &str) -> String {
 #[test]
 fn lines_of_json_are_redacted_as_json_and_others_as_text() {
     let input = "to maria@example.org\n{\"password\": \"maria\"}\n[{\"n\": 4556737586899855}]\n{\"password\": \"hunter2\n\nplain\n";
-    let expected = "to [REDACTED_EMAIL]\n{\"password\": \"[REDACTED]\"}\n[{\"n\": \"[REDACTED_CREDIT_CARD]\"}]\n{\"password\": \"hunter2\n\nplain\n";
-    assert_eq!(redacted(input).replace("[REDACTED_SECRET]", "hunter2"), expected);
+    let expected = "to [REDACTED_EMAIL]\n{\"password\": \"[REDACTED]\"}\n[{\"n\": \"[REDACTED_CREDIT_CARD]\"}]\n{\"password\": \"[REDACTED]\n\nplain\n";
+    assert_eq!(redacted(input), expected);
 }
 
 #[test]

@@ -225,7 +225,7 @@ fn pairs_of_name_and_value_are_understood() {
 }
 
 #[test]
-fn what_is_not_json_is_refused_and_a_line_of_it_is_text() {
+fn what_is_not_json_is_refused_and_a_line_of_it_is_json_as_far_as_it_goes() {
     for text in [
         "",
         "{",
@@ -249,7 +249,7 @@ fn what_is_not_json_is_refused_and_a_line_of_it_is_text() {
     }
     let mut out = Vec::new();
     let counts = Redactor::default().redact_line(b"{\"password\": \"hunter2\", maria@example.org}", &mut out);
-    assert_eq!(String::from_utf8(out).unwrap(), "{\"password\": \"[REDACTED_SECRET]\", [REDACTED_EMAIL]}");
+    assert_eq!(String::from_utf8(out).unwrap(), "{\"password\": \"[REDACTED]\", [REDACTED_EMAIL]}");
     assert_eq!(counts.total(), 2);
 }
 
@@ -292,4 +292,38 @@ fn keys_can_be_added_and_taken_away() {
     let mut document = json!({"password": "x", "to": "a@example.org"});
     Redactor::default().without(DataClass::Key).redact_value(&mut document);
     assert_eq!(document, json!({"password": "x", "to": "[REDACTED_EMAIL]"}));
+}
+
+#[test]
+fn an_object_whose_end_was_cut_off_is_redacted_as_far_as_it_goes() {
+    let redactor = Redactor::default();
+    let redacted = |text: &str| {
+        let mut out = Vec::new();
+        redactor.redact_line(text.as_bytes(), &mut out);
+        String::from_utf8(out).unwrap()
+    };
+    for (torn, expected) in [
+        (r#"{"user":{"password":"correct horse"},"tok"#, r#"{"user":{"password":"[REDACTED]"},"tok"#),
+        (r#"{"password":"x""#, r#"{"password":"[REDACTED]""#),
+        (r#"{"n":7,"password":"correct hor"#, r#"{"n":7,"password":"[REDACTED]"#),
+        (
+            r#"{"to":"a@example.org","cc":"b@example.org, c@exam"#,
+            r#"{"to":"[REDACTED_EMAIL]","cc":"[REDACTED_EMAIL], c@exam"#,
+        ),
+        (r#"{"a":1} and mail to a@example.org"#, r#"{"a":1} and mail to [REDACTED_EMAIL]"#),
+        ("{}", "{}"),
+        (r#"{"a"#, r#"{"a"#),
+    ] {
+        assert_eq!(redacted(torn), expected);
+        assert_eq!(redacted(expected), expected, "it is redacted once and for all");
+    }
+    let whole =
+        r#"{"event_type":"user.login","payload":{"password":"correct horse","n":1},"event_id":"a@example.org"}"#;
+    let mut out = Vec::new();
+    for end in 0..whole.len() {
+        out.clear();
+        redactor.redact_record(&whole.as_bytes()[..end], &mut out);
+        let text = String::from_utf8_lossy(&out);
+        assert!(!text.contains("correct"), "cut at {end}: {text}");
+    }
 }

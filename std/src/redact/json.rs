@@ -69,6 +69,8 @@ pub(super) struct Walker<'a> {
     counts: Counts,
     frames: Vec<Frame>,
     nested: usize,
+    /// Where a string begins, inside its quote, that has no end and stands under a sensitive key.
+    cut: Option<usize>,
 }
 
 /// Writes the document with everything sensitive replaced, and says what that was. What was written before an error is
@@ -82,7 +84,7 @@ pub(super) fn document(
 ) -> Result<Counts, NotJson> {
     let before = out.len();
     let (counts, frames) = (Counts::default(), Vec::new());
-    let mut walker = Walker { redactor, text, at: 0, copied: 0, out: &mut *out, counts, frames, nested };
+    let mut walker = Walker { redactor, text, at: 0, copied: 0, out: &mut *out, counts, frames, nested, cut: None };
     let walked = walker.walk(scope);
     let (counts, copied) = (walker.counts, walker.copied);
     match walked {
@@ -90,6 +92,30 @@ pub(super) fn document(
         Err(_) => out.truncate(before),
     }
     walked.map(|()| counts)
+}
+
+/// As [`document`], for an object whose end was cut off, such as a torn line of a log: as far as it is JSON it is redacted as
+/// such, and the rest as text. `None`: it does not begin as an object does, and nothing was written.
+pub(super) fn fragment(redactor: &Redactor, text: &[u8], out: &mut Vec<u8>, scope: Scope) -> Option<Counts> {
+    let begin = text.trim_ascii_start();
+    let is_begun = begin.strip_prefix(b"{").is_some_and(|rest| rest.trim_ascii_start().starts_with(b"\""));
+    if !is_begun {
+        return None;
+    }
+    let (counts, frames) = (Counts::default(), Vec::new());
+    let mut walker = Walker { redactor, text, at: 0, copied: 0, out: &mut *out, counts, frames, nested: 0, cut: None };
+    // What comes behind an error is seen to below.
+    let _ = walker.walk(scope);
+    let (mut counts, copied, cut) = (walker.counts, walker.copied, walker.cut);
+    let (rest, hidden) = text.split_at(cut.unwrap_or(text.len()));
+    let rest = &rest[copied.min(rest.len())..];
+    if !redactor.replace_in(rest, out, &mut counts) {
+        out.extend_from_slice(rest);
+    }
+    if !hidden.is_empty() && !redactor.replace_string(hidden, Kind::Secret, NESTED, out, &mut counts) {
+        out.extend_from_slice(hidden);
+    }
+    Some(counts)
 }
 
 /// Whether a text may be a JSON object or array: what it starts and ends with, white space aside.
@@ -228,7 +254,8 @@ impl Walker<'_> {
                 return Ok(());
             }
             b'"' => {
-                let text = self.string()?;
+                let start = self.at + 1;
+                let text = self.string().inspect_err(|_| self.cut = (kind != Kind::Plain).then_some(start))?;
                 if scope != Scope::Nothing {
                     let kind = if kind == Kind::Plain { self.in_array(text) } else { kind };
                     self.text(text, kind);

@@ -236,7 +236,7 @@ impl Redactor {
     /// Appends a line: redacted as JSON if it is a JSON object or array, else as text.
     pub fn redact_line(&self, line: &[u8], out: &mut Vec<u8>) -> Counts {
         let found = if json::is_likely(line) { self.redact_json(line, out) } else { None };
-        found.unwrap_or_else(|| self.redact_bytes(line, out))
+        found.or_else(|| json::fragment(self, line, out, Scope::All)).unwrap_or_else(|| self.redact_bytes(line, out))
     }
 
     /// Appends a line of the audit log or of a log of dead letters: payload, source, correlation id, headers and error
@@ -244,7 +244,8 @@ impl Redactor {
     /// line that is not JSON is redacted as text.
     pub fn redact_record(&self, line: &[u8], out: &mut Vec<u8>) -> Counts {
         let found = json::document(self, line, out, Scope::Record, 0);
-        found.unwrap_or_else(|_| self.redact_bytes(line, out))
+        let found = found.ok().or_else(|| json::fragment(self, line, out, Scope::Record));
+        found.unwrap_or_else(|| self.redact_bytes(line, out))
     }
 
     /// Replaces everything sensitive in a value, in place.
@@ -404,7 +405,7 @@ impl Redactor {
     ///
     /// A marker is another neighbour than the value it stands for, so a text with markers in it is searched again, until
     /// there is nothing more: what was redacted once is redacted no further.
-    fn replace_in(&self, text: &[u8], out: &mut Vec<u8>, counts: &mut Counts) -> bool {
+    pub(super) fn replace_in(&self, text: &[u8], out: &mut Vec<u8>, counts: &mut Counts) -> bool {
         let mut hits = self.search(text);
         if hits.is_empty() {
             return false;

@@ -68,8 +68,9 @@ fn an_emitter_that_would_block_is_told_at_once_while_the_log_fails() {
     let disk = SimulatedDisk::with_room(0);
     let (bus, clock) = bus_on(&disk, log().capacity(4));
     bus.emit("t", json!({"n": 1})).unwrap();
-    until(&bus, |stats| stats.failing);
-    // Others, the report of the failure among them, wait in the lane until it is full.
+    // The event, and the report of the failure.
+    until(&bus, |stats| stats.failing && stats.lag == 2);
+    // Others wait in the lane behind them until it is full.
     let refused = (2..20).find_map(|n| bus.emit("t", json!({"n": n})).err()).unwrap();
     assert!(matches!(&refused, EmitError::AuditFailing { payload } if payload["n"].is_u64()), "{refused}");
     assert!(refused.is_full());
