@@ -79,6 +79,35 @@ fn the_lines_of_two_buses_in_one_file_are_whole() {
     assert_eq!((of_one, of_other), (Vec::from_iter(0..2_000), Vec::from_iter(2_000..4_000)), "each in its order");
 }
 
+#[cfg(unix)]
+#[test]
+fn two_buses_do_not_share_a_file_that_one_of_them_rotates() {
+    let folder = Folder::of("path-shared-log");
+    let path = folder.path().join("events.jsonl");
+    let plain = || Bus::builder().audit(AuditLog::at(&path)).build();
+    let rotating = || Bus::builder().audit(AuditLog::at(&path).rotate(1_024, 100)).build();
+    let refused = |built: Result<Bus, BuildError>| {
+        let error = built.unwrap_err();
+        assert!(matches!(&error, BuildError::Audit { path: at, .. } if *at == path), "{error}");
+        assert!(error.to_string().contains("another bus writes to it"), "{error}");
+    };
+    let first = rotating().unwrap();
+    refused(rotating());
+    refused(plain());
+    emit(&first, 0..50);
+    refused(plain());
+    drained(&first);
+    let second = plain().unwrap();
+    refused(rotating());
+    emit(&second, 50..60);
+    drained(&second);
+    let third = rotating().unwrap();
+    emit(&third, 60..100);
+    drained(&third);
+    assert_eq!(third.stats().audit.unwrap().dropped, 0);
+    assert!(numbers(&path).into_iter().eq(0..100));
+}
+
 #[test]
 fn an_empty_file_is_a_log_and_a_folder_is_none() {
     let folder = Folder::of("path-empty");

@@ -16,6 +16,12 @@ pub(crate) trait AppendFile: fmt::Debug + Send {
     /// Asks the system to bring what was appended to stable storage.
     fn sync(&mut self) -> io::Result<()>;
 
+    /// Keeps others from appending to the file that claim it as well, until this is dropped: all others if it wants to be
+    /// `alone`, else those that do. `false` if somebody was faster. Where files cannot be claimed, nobody is kept away.
+    fn claim(&self, _alone: bool) -> bool {
+        true
+    }
+
     /// Whether whoever opens the file's path finds this file.
     fn standing(&mut self) -> Standing {
         Standing::InPlace
@@ -234,6 +240,15 @@ impl AppendFile for DiskFile {
 
     fn sync(&mut self) -> io::Result<()> {
         self.file.sync_data()
+    }
+
+    /// By an advisory lock. Where locks are not advisory, they would keep readers away.
+    #[cfg(unix)]
+    fn claim(&self, alone: bool) -> bool {
+        use std::fs::TryLockError;
+
+        let claimed = if alone { self.file.try_lock() } else { self.file.try_lock_shared() };
+        !(self.regular && matches!(claimed, Err(TryLockError::WouldBlock)))
     }
 
     #[cfg(unix)]

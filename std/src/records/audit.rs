@@ -54,19 +54,9 @@ const SYNCS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_se
 /// type `system.audit_recovered`, with the fragment's offset and length. Lines of these two types are the log's own:
 /// their `source` is `nervebus`, and no handler sees them.
 ///
-/// One log belongs to one bus at a time; nothing guards against two, in one process or in several. Where a file system
-/// appends each write as a whole, as local ones do, the lines of two come between one another unharmed. But each rotates
-/// the files without regard to the other, by which some are lost, and a chain of hashes that two have written does not fit.
-///
-/// # When it cannot be written
-///
-/// A full disk, a missing permission, a file or folder that was removed: the failure is counted, and a
-/// `system.audit_error` event says so once. The batch at hand is kept and tried again after 10 ms, then after twice as
-/// long each time, up to 5 s; a line that was written in part is completed, and files and folders are made again. What
-/// comes meanwhile waits in the lane. When that is full the overflow policy decides: policies that drop do so and count;
-/// with [`Overflow::Block`] the emitter does not wait, but gets
-/// [`EmitError::AuditFailing`](crate::EmitError::AuditFailing) at once. When writing works again, a
-/// `system.audit_resumed` event says so. A shutdown ends at its deadline, and counts the lines that are lost then.
+/// A log that rotates, is packed or is chained belongs to one bus at a time, in one process or in several: where the system
+/// has advisory locks, a second bus is refused when it is built. Buses that do none of this may write to one file; where a
+/// file system appends each write as a whole, as local ones do, their lines come between one another unharmed.
 ///
 /// A file that was moved away by somebody else keeps the lines it has, and another is begun under the log's name. Lines
 /// in a file that is removed are lost with it, except the batch that was just written.

@@ -35,6 +35,13 @@ pub(crate) struct Plan {
     pub(crate) chain: bool,
 }
 
+impl Plan {
+    /// Whether somebody else who appends to the file would break what is asked for.
+    fn is_alone(&self) -> bool {
+        self.rotate.is_some() || self.rotate_every.is_some() || self.compress || self.chain
+    }
+}
+
 /// What has gone wrong, and in doing what.
 #[derive(Debug)]
 pub(crate) struct Trouble {
@@ -372,9 +379,20 @@ impl Log {
         if self.out.own { 0 } else { left }
     }
 
+    /// Lets go of the file: another bus may have it.
+    pub(crate) fn close(&mut self) {
+        self.file = None;
+    }
+
     /// Opens the active file, which is made if it is not there.
     pub(super) fn reopen(&mut self) -> io::Result<()> {
+        // If it is the same file, it must not be in its own way.
+        self.file = None;
         let (file, torn) = self.storage.open_append(self.names.active())?;
+        if !file.claim(self.plan.is_alone()) {
+            let why = "another bus writes to it, and one of the two rotates, packs or chains it";
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, why));
+        }
         let size = self.storage.size(self.names.active()).unwrap_or(None);
         (self.file, self.torn) = (Some(file), torn);
         (self.regular, self.size) = (size.is_some(), size.unwrap_or(0));

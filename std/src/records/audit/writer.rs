@@ -277,5 +277,7 @@ impl AuditWriter {
         while !self.queue.is_given_up() && self.log.compress_piece() {}
         let result = self.log.sync();
         self.note_troubles(result);
+        // Before the bus says that it has ended: whoever waits for that may build another one on the same file.
+        self.log.close();
     }
 }
