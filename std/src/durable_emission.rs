@@ -93,7 +93,9 @@ impl<P> fmt::Display for DurableError<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Emit(error) => error.fmt(f),
-            Self::NotDurable { topic, .. } => write!(f, "topic {topic:?} is not durable"),
+            Self::NotDurable { topic, .. } => {
+                write!(f, "topic {topic:?} is not durable: no pattern of a durable log of this bus matches it")
+            }
             Self::WouldDeadlock { .. } => f.write_str("the durable log's thread cannot wait for itself"),
             Self::Duplicate { .. } => f.write_str("the event was emitted before"),
             Self::NotStored { error, .. } => write!(f, "the durable log may not have the event: {error}"),
