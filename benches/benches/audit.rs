@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use std::{env, fs, process, thread};
 
-use nervebus::{AuditLog, Bus, Event, Lane, Sync, Value, json};
+use nervebus::{AuditLog, Bus, Event, Lane, Redactor, Sync, Value, json};
 
 /// Events of a burst, and slots of every lane: none is ever full.
 const BURST: usize = 60_000;
@@ -158,8 +158,9 @@ fn main() {
     }
     println!("\n| audit lane, median of {ROUNDS} | lines a second | bytes a line |\n|---|---|---|");
     type Make = fn(&Path) -> AuditLog;
-    let logs: [(&str, Make); 4] = [
+    let logs: [(&str, Make); 5] = [
         ("one file", |path| AuditLog::at(path)),
+        ("one file, redacted", |path| AuditLog::at(path).redact(Redactor::default())),
         ("rotated at 10 MiB", |path| AuditLog::at(path).rotate(10 << 20, 5)),
         ("chained", |path| AuditLog::at(path).chain()),
         ("chained, rotated, compressed, synced every second", |path| {
