@@ -71,3 +71,13 @@ fn patterns_of_ones_own_are_found() {
     let error = Redactor::default().pattern("broken", "(").expect_err("a pattern that does not compile");
     assert!(error.pattern == "(" && error.to_string().contains("BROKEN"), "{error}");
 }
+
+#[test]
+fn a_finding_that_takes_in_others_is_counted_for_all_of_them() {
+    let hex = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    let text = format!("postgres://app:s3cr3t@db:5432/x{hex}{{@example.org");
+    let mut out = Vec::new();
+    let counts = Redactor::default().redact_bytes(text.as_bytes(), &mut out);
+    let markers = String::from_utf8(out).unwrap().matches("[REDACTED").count() as u64;
+    assert_eq!((counts.total(), markers), (1, 1));
+}

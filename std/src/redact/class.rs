@@ -136,6 +136,21 @@ impl Counts {
         DataClass::ALL.iter().map(|class| (*class, self.of(*class))).filter(|(_, count)| *count > 0)
     }
 
+    /// Takes back what was counted for the markers in this text.
+    pub(super) fn take_back(&mut self, text: &[u8]) {
+        const START: &[u8] = b"[REDACTED";
+        for at in memchr::memmem::find_iter(text, START) {
+            let name = &text[at + START.len()..];
+            let name = name.strip_prefix(b"_").unwrap_or_default();
+            let end = name.iter().position(|byte| matches!(byte, b']' | b':')).unwrap_or(name.len());
+            let of_name = |class: &&DataClass| class.name().as_bytes() == &name[..end];
+            if let Some(class) = DataClass::ALL.iter().find(of_name) {
+                let count = &mut self.0[*class as usize];
+                *count = count.saturating_sub(1);
+            }
+        }
+    }
+
     pub(super) fn count(&mut self, class: DataClass) {
         self.0[class as usize] += 1;
     }

@@ -418,6 +418,8 @@ impl Redactor {
                 break;
             }
             let text = out.split_off(start);
+            // What takes in earlier findings stands for them.
+            hits.iter().for_each(|hit| counts.take_back(&text[hit.start..hit.end]));
             self.replace(&text, &hits, out, counts);
         }
         true
