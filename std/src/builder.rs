@@ -359,7 +359,7 @@ impl Builder {
             None => None,
         };
         let rules = self.guards.rules();
-        let bus = random::bits() | 1;
+        let bus = random::bus();
         let log = self.log(bus)?;
         Ok(Engine {
             bus,

@@ -1,6 +1,7 @@
 //! The handle that users hold.
 
 mod audit;
+mod record;
 mod typed;
 
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -30,7 +31,6 @@ use crate::payload::Payload;
 use crate::publisher::Publisher;
 use crate::receipt::Receipt;
 use crate::records::audit::account::AuditAccount;
-use crate::records::line::Record;
 use crate::request::Request;
 use crate::stream::{DEFAULT_CAPACITY, EventStream};
 use crate::subscribe::Subscribe;
@@ -397,29 +397,6 @@ impl Bus {
     /// ```
     pub fn event<'a, P: Payload>(&'a self, topic: &'a str, payload: P) -> Emission<'a, P> {
         Emission::new(self, topic, payload)
-    }
-
-    /// Emits an event that was read from a log or from another system, with the identity and time it came with.
-    ///
-    /// # Errors
-    ///
-    /// As [`emit`](Self::emit), with the event's payload.
-    pub fn emit_record(&self, record: Record) -> Result<Receipt, EmitError<serde_json::Value>> {
-        let Record { event_type, payload, timestamp, event_id, source, correlation_id, .. } = record;
-        let mut emission = self.event(&event_type, payload);
-        if let Some(event_id) = event_id {
-            emission = emission.event_id(event_id);
-        }
-        if let Some(source) = source {
-            emission = emission.source(source);
-        }
-        if let Some(correlation_id) = correlation_id {
-            emission = emission.correlation_id(correlation_id);
-        }
-        if let Some(timestamp) = timestamp {
-            emission = emission.timestamp(timestamp);
-        }
-        emission.emit()
     }
 
     /// A handle that emits on one topic, faster: the name is looked up once, and the route is read from a snapshot.

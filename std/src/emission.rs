@@ -65,6 +65,12 @@ impl<'a, P: Payload> Emission<'a, P> {
         self
     }
 
+    /// The version of the payload's shape, for handlers that know several. Default: none was said.
+    pub fn schema_version(mut self, version: u32) -> Self {
+        self.meta.schema_version = Some(version);
+        self
+    }
+
     /// Which events it stays in order with, on lanes with several [workers](crate::Lane::workers): those of the same
     /// key. Only a hash of it is kept. Default: none, which promises no order there.
     ///
@@ -194,9 +200,9 @@ impl<'a, P: Payload> Emission<'a, P> {
     pub(crate) fn taken_apart(self, waiter: Option<Arc<Waiter>>) -> (&'a Bus, &'a str, P, u64, Extra) {
         let Self { bus, topic, payload, meta, correlation, key, ttl, deadline, class } = self;
         let engine = bus.engine();
-        let Meta { event_id, source, idempotency_key, timestamp, .. } = &meta;
+        let Meta { event_id, source, idempotency_key, timestamp, schema_version, .. } = &meta;
         let texts = [event_id, source, idempotency_key];
-        let given = timestamp.is_some() || texts.into_iter().any(Option::is_some);
+        let given = timestamp.is_some() || schema_version.is_some() || texts.into_iter().any(Option::is_some);
         let meta = given.then(|| Arc::new(meta));
         let lineage = (correlation.is_some() || deadline.is_some()).then(|| {
             let mut lineage: Lineage = context::lineage().as_deref().cloned().unwrap_or_default();

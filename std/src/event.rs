@@ -92,6 +92,12 @@ impl<'a> Event<'a> {
         self.head.meta.as_deref()?.idempotency_key.as_deref()
     }
 
+    /// The version of the payload's shape: that of the [type](crate::TypedEvent::VERSION) that a typed topic emitted, or
+    /// what the emitter said.
+    pub fn schema_version(&self) -> Option<u32> {
+        self.head.meta.as_deref().and_then(|meta| meta.schema_version).or_else(|| self.content.version())
+    }
+
     /// How much it matters when not all events can stay.
     pub fn class(&self) -> Class {
         self.head.class()
@@ -253,6 +259,11 @@ impl OwnedEvent {
     /// See [`Event::source`].
     pub fn source(&self) -> Option<&str> {
         self.as_event().source()
+    }
+
+    /// See [`Event::schema_version`].
+    pub fn schema_version(&self) -> Option<u32> {
+        self.as_event().schema_version()
     }
 
     /// See [`Event::correlation_id`].

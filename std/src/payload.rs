@@ -36,6 +36,11 @@ pub trait Carried: Send + Sync + 'static {
     /// The name of the type of that value, for people.
     fn type_name(&self) -> &'static str;
 
+    /// The version of the value's shape, if its type says one.
+    fn version(&self) -> Option<u32> {
+        None
+    }
+
     /// The value as JSON, with all that it says.
     ///
     /// # Errors
@@ -113,6 +118,10 @@ impl<T: TypedEvent> Carried for Typed<T> {
         any::type_name::<T>()
     }
 
+    fn version(&self) -> Option<u32> {
+        Some(T::VERSION)
+    }
+
     fn reveal(&self) -> serde_json::Result<Value> {
         serde_json::to_value(&self.0)
     }
@@ -159,6 +168,8 @@ pub(crate) trait Content: Send + Sync {
     fn reveal(&self) -> Value;
     /// The name of the value's type, for people.
     fn type_name(&self) -> &'static str;
+    /// The version of the value's shape, if its type says one.
+    fn version(&self) -> Option<u32>;
 }
 
 /// How a value comes to a second place.
@@ -233,6 +244,10 @@ impl<T: Payload> Content for Cargo<T> {
     fn type_name(&self) -> &'static str {
         self.value.as_ref().map_or("()", Carried::type_name)
     }
+
+    fn version(&self) -> Option<u32> {
+        self.value.as_ref().and_then(Carried::version)
+    }
 }
 
 /// A payload that several may own is seen through its pointer, so that whoever sees it can become one of them.
@@ -271,6 +286,10 @@ impl Content for Arc<dyn Content> {
 
     fn type_name(&self) -> &'static str {
         (**self).type_name()
+    }
+
+    fn version(&self) -> Option<u32> {
+        (**self).version()
     }
 }
 

@@ -168,12 +168,13 @@ impl Bus {
     fn emit_again(&self, item: Item) -> Option<bool> {
         let Item { record, said } = item;
         let key = said.key();
-        let Record { event_type, payload, timestamp, event_id, source, correlation_id, .. } = record;
+        let Record { event_type, payload, timestamp, event_id, source, correlation_id, schema_version } = record;
         let meta = Meta {
             event_id: event_id.map(Into::into),
             source: source.map(Into::into),
             idempotency_key: said.idempotency_key.map(Into::into),
             timestamp,
+            schema_version,
             ..Meta::default()
         };
         let lineage = correlation_id.map(lineage_of);
@@ -211,6 +212,7 @@ fn give_one(engine: &Engine, subscription: &Arc<Subscription>, given: &Arc<Given
         source: record.source.map(Into::into),
         idempotency_key: said.idempotency_key.map(Into::into),
         timestamp: record.timestamp,
+        schema_version: record.schema_version,
         ..Meta::default()
     }));
     let pick = if head.key == 0 { head.seq } else { head.key };

@@ -56,6 +56,7 @@ const VALUES: &[&str] = &["error", "event", "event_id", "payload", "range", "rec
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("event", "delivery/envelope", "an `Event` is a borrowed view of the envelope, and holds nothing of its own"),
     ("event", "delivery/class", "an `Event` says its class, which is a plain value"),
+    ("event_id", "platform/random", "an identity has some bits that are its process's own"),
     ("typed_event", "delivery/class", "a type says the class of its events, which is a plain value"),
 ];
 const FILE_LINES: usize = 500;

@@ -23,6 +23,8 @@ pub(crate) struct Meta {
     pub(crate) idempotency_key: Option<Box<str>>,
     /// Seconds since the Unix epoch, when the emitter said when the event happened.
     pub(crate) timestamp: Option<f64>,
+    /// The version of the payload's shape, when the emitter said one.
+    pub(crate) schema_version: Option<u32>,
     /// Where the answer goes, when the event is a request.
     pub(crate) reply: Option<Arc<ReplyTo>>,
 }

@@ -1,6 +1,7 @@
 //! Randomness enough to tell buses apart and to spread retries; not for secrets.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::clock;
@@ -11,6 +12,24 @@ pub(crate) fn bits() -> u64 {
     let mut hasher = RandomState::new().build_hasher();
     hasher.write_u64(clock::wall_nanos());
     hasher.finish()
+}
+
+/// A number that tells a bus from all others and is higher than that of every bus that was built before: 42 bits of
+/// milliseconds since the Unix epoch, then 22 that chance has set. Two of one process are never alike.
+pub(crate) fn bus() -> u64 {
+    const BITS: u32 = 22;
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let millis = clock::wall_nanos() / 1_000_000;
+    let wanted = (millis << BITS) | (bits() >> (u64::BITS - BITS));
+    // Relaxed: the number is all there is.
+    let before = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(wanted.max(last.wrapping_add(1))));
+    wanted.max(before.map_or(0, |last| last.wrapping_add(1)))
+}
+
+/// Sixteen bits that differ from process to process, for what is not told apart well enough by its moment.
+pub(crate) fn process() -> u16 {
+    static BITS: OnceLock<u16> = OnceLock::new();
+    *BITS.get_or_init(|| (bits() >> 48) as u16)
 }
 
 /// Even numbers that the same seed gives again (SplitMix64, Steele, Lea and Flood, 2014). One atomic addition each.

@@ -22,6 +22,8 @@ pub struct Record {
     pub source: Option<String>,
     /// What ties it to other events of the same undertaking.
     pub correlation_id: Option<String>,
+    /// The version of the payload's shape.
+    pub schema_version: Option<u32>,
 }
 
 impl Record {
@@ -35,6 +37,7 @@ impl Record {
             event_id: None,
             source: None,
             correlation_id: None,
+            schema_version: None,
         }
     }
 
@@ -50,6 +53,7 @@ impl Record {
     /// | `event_id` | `event_id` | `id` |
     /// | `source` | `source` | `source` |
     /// | `correlation_id` | `correlation_id` | `correlationid` |
+    /// | `schema_version` | `schema_version`, a number | |
     ///
     /// Only the name is required. A payload that is there is kept as it is, even `null`; one that is not there is `{}`.
     /// In every other field `null` means absent, `specversion` included. Further keys are ignored. If a key is there
@@ -100,6 +104,8 @@ impl Record {
             event_id: fields.string("event_id")?,
             source: fields.string("source")?,
             correlation_id: fields.string("correlation_id")?,
+            // As every key beyond the six: what is no such number there is as good as absent.
+            schema_version: fields.take("schema_version").and_then(|version| version.as_u64()?.try_into().ok()),
         })
     }
 
@@ -119,6 +125,7 @@ impl Record {
             event_id: fields.string("id")?,
             source: fields.string("source")?,
             correlation_id: fields.string("correlationid")?,
+            schema_version: None,
         })
     }
 }

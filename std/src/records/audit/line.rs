@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::context::Lineage;
 use crate::delivery::envelope::{Head, Kept, Meta};
 use crate::event::{Event, OwnedEvent};
+use crate::event_id::low_half;
 use crate::payload::Body;
 use crate::records::line::{LineError, Record};
 use crate::redact::screen::Screen;
@@ -86,6 +87,7 @@ pub(crate) fn kept(record: Record, seq: u64, cause: Option<u64>) -> Kept {
         event_id: record.event_id.map(Into::into),
         source: record.source.map(Into::into),
         timestamp: record.timestamp,
+        schema_version: record.schema_version,
         ..Meta::default()
     };
     let mut head = Head::new(seq);
@@ -150,6 +152,7 @@ fn write_record(out: &mut Vec<u8>, record: &Record) {
     field(out, br#","event_id":"#, record.event_id.as_deref());
     field(out, br#","source":"#, record.source.as_deref());
     field(out, br#","correlation_id":"#, record.correlation_id.as_deref());
+    version(out, record.schema_version);
     out.extend_from_slice(b"}\n");
     keep_on_one_line(out, start);
 }
@@ -212,7 +215,7 @@ fn write_fields(
         None => {
             out.extend_from_slice(br#","event_id":""#);
             hex(out, event.bus);
-            hex(out, event.head.seq);
+            hex(out, low_half(event.head.seq));
             out.push(b'"');
         }
     }
@@ -224,9 +227,18 @@ fn write_fields(
         out.extend_from_slice(br#","causation_seq":"#);
         decimal(out, cause);
     }
+    version(out, event.schema_version());
     out.extend_from_slice(b"}\n");
     keep_on_one_line(out, start);
     Ok(())
+}
+
+/// The version of the payload's shape, for what has one.
+fn version(out: &mut Vec<u8>, version: Option<u32>) {
+    if let Some(version) = version {
+        out.extend_from_slice(br#","schema_version":"#);
+        decimal(out, version.into());
+    }
 }
 
 fn field(out: &mut Vec<u8>, key: &[u8], value: Option<&str>) {

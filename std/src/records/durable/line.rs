@@ -61,7 +61,7 @@ pub(crate) fn read(line: &[u8], bus: u64) -> Option<Stored> {
 }
 
 fn restore(record: Record, extra: Extra, key: u64, bus: u64) -> OwnedEvent {
-    let Record { event_type, payload, timestamp, event_id, source, correlation_id, .. } = record;
+    let Record { event_type, payload, timestamp, event_id, source, correlation_id, schema_version } = record;
     let seq = extra.seq.unwrap_or(0);
     // The number of an event of an earlier run is another event's in this one.
     let own = event_id.as_deref().is_some_and(|id| id == crate::event_id::EventId::made(bus, seq).to_string());
@@ -74,6 +74,7 @@ fn restore(record: Record, extra: Extra, key: u64, bus: u64) -> OwnedEvent {
         event_id: event_id.map(Into::into),
         source: source.map(Into::into),
         timestamp,
+        schema_version,
         idempotency_key: extra.idempotency_key.map(Into::into),
         ..Meta::default()
     }));
