@@ -59,8 +59,8 @@ impl Bars {
 impl Asked {
     fn in_words(self) -> String {
         match self {
-            Self::AtMost(limit) => format!("at most {limit} ×"),
-            Self::AtLeast(limit) => format!("at least {limit} ×"),
+            Self::AtMost(limit) => format!("at most {} ×", short(limit)),
+            Self::AtLeast(limit) => format!("at least {} ×", short(limit)),
             Self::Nothing => String::new(),
         }
     }
@@ -74,4 +74,10 @@ impl Asked {
             _ => "not met",
         }
     }
+}
+
+/// A ratio with two digits behind the point at most.
+fn short(ratio: f64) -> String {
+    let text = format!("{ratio:.2}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }

@@ -69,7 +69,7 @@ impl Choice {
     }
 
     /// Takes the rest of the words as numbers of letters.
-    pub(crate) fn take_ids(&mut self, arguments: &mut Arguments) -> Result<(), UsageError> {
+    fn take_ids(&mut self, arguments: &mut Arguments) -> Result<(), UsageError> {
         while let Some(word) = arguments.word() {
             self.ids.push(id(&word)?);
         }
@@ -89,8 +89,28 @@ impl Choice {
         Ok(())
     }
 
+    /// Reads the command line of a command that changes the file, with one option of its own: which letters, whether the
+    /// option is there, and the file.
+    pub(crate) fn to_change(arguments: &mut Arguments, option: &str) -> Result<(Self, bool, OsString), UsageError> {
+        let (mut choice, mut is_there) = (Self::default(), false);
+        arguments.each(|name, values| {
+            if name == option {
+                is_there = true;
+                return Ok(true);
+            }
+            choice.take(name, values)
+        })?;
+        let path = arguments.file()?;
+        choice.take_ids(arguments)?;
+        if choice.is_open() {
+            let name = arguments.name();
+            return Err(UsageError::Other(format!("'{name}' needs the IDs of letters, a filter, or --all")));
+        }
+        Ok((choice, is_there, path))
+    }
+
     /// Whether nothing was said: whoever changes something has to say what.
-    pub(crate) fn is_open(&self) -> bool {
+    fn is_open(&self) -> bool {
         let filters = [&self.pattern, &self.reason, &self.handler];
         let narrowed = filters.into_iter().any(Option::is_some) || self.since.is_some() || self.until.is_some();
         !narrowed && self.ids.is_empty() && !self.all

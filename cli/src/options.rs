@@ -137,6 +137,11 @@ impl Arguments {
         Ok(())
     }
 
+    /// The words of the command.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// The file, which comes first.
     pub(crate) fn file(&mut self) -> Result<OsString, UsageError> {
         self.words.pop_front().ok_or(UsageError::NoFile(self.name))

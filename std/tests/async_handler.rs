@@ -5,6 +5,8 @@
     reason = "tests start threads and stop at the first surprise"
 )]
 
+#[path = "support/drops.rs"]
+mod drops;
 #[path = "support/gate.rs"]
 mod gate;
 
@@ -18,25 +20,12 @@ use std::time::{Duration, Instant};
 
 use nervebus::{Bus, Lane, ManualClock, OwnedEvent, Reason, SubscribeError, json};
 
+use drops::{Drops, lose_my_head};
 use gate::{Gate, give_way};
 
 /// Long enough for the slowest machine; reached only when something hangs.
 const GUARD: Duration = Duration::from_secs(20);
 const HOUR: Duration = Duration::from_secs(60 * 60);
-
-/// What a future does that panics.
-fn lose_my_head(why: &str) {
-    panic!("{why}");
-}
-
-/// Says when it is dropped.
-struct Drops(Arc<AtomicBool>);
-
-impl Drop for Drops {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
 
 #[test]
 fn plain_and_async_handlers_run_by_priority_and_events_in_order() {

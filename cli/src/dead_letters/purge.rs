@@ -41,19 +41,7 @@ Exit codes: 0 done; 1 a letter is not there, or some lines are no letters; 2 wro
 };
 
 fn run(mut arguments: Arguments) -> Result<Outcome, UsageError> {
-    let (mut choice, mut dry) = (Choice::default(), false);
-    arguments.each(|name, values| {
-        if name == "--dry-run" {
-            dry = true;
-            return Ok(true);
-        }
-        choice.take(name, values)
-    })?;
-    let path = arguments.file()?;
-    choice.take_ids(&mut arguments)?;
-    if choice.is_open() {
-        return Err(UsageError::Other("'dead-letters purge' needs the IDs of letters, a filter, or --all".into()));
-    }
+    let (choice, dry, path) = Choice::to_change(&mut arguments, "--dry-run")?;
     let mut file = match open(&path) {
         Ok(file) => file,
         Err(outcome) => return Ok(outcome),

@@ -44,19 +44,7 @@ write.
 };
 
 fn run(mut arguments: Arguments) -> Result<Outcome, UsageError> {
-    let (mut choice, mut purge) = (Choice::default(), false);
-    arguments.each(|name, values| {
-        if name == "--purge" {
-            purge = true;
-            return Ok(true);
-        }
-        choice.take(name, values)
-    })?;
-    let path = arguments.file()?;
-    choice.take_ids(&mut arguments)?;
-    if choice.is_open() {
-        return Err(UsageError::Other("'dead-letters retry' needs the IDs of letters, a filter, or --all".into()));
-    }
+    let (choice, purge, path) = Choice::to_change(&mut arguments, "--purge")?;
     let mut file = match open(&path) {
         Ok(file) => file,
         Err(outcome) => return Ok(outcome),

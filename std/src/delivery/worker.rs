@@ -117,12 +117,7 @@ fn step(engine: &Arc<Engine>, queue: &Arc<Queue>, seat: &mut Seat, memory: &mut 
     match queue.ring.pop() {
         Ok(envelope) => {
             worked = true;
-            queue.after_pop();
-            if let Some(shedder) = &queue.shedder
-                && let Some(turn) = shedder.drained_to(queue.ring.len())
-            {
-                engine.shedding_turned(queue, shedder, turn);
-            }
+            after_pop(engine, queue);
             handle(engine, queue, topics, seat, envelope)?;
             next = aside.popped(queue.ring.capacity());
         }
@@ -144,6 +139,17 @@ fn step(engine: &Arc<Engine>, queue: &Arc<Queue>, seat: &mut Seat, memory: &mut 
         redeliver::redeliver(engine, queue, seat, again)?;
     }
     Ok(if worked { Step::Worked } else { Step::Idle })
+}
+
+/// Tells those who wait for room, and the guard that sheds events, that an event has left the ring.
+#[inline]
+fn after_pop(engine: &Engine, queue: &Queue) {
+    queue.after_pop();
+    if let Some(shedder) = &queue.shedder
+        && let Some(turn) = shedder.drained_to(queue.ring.len())
+    {
+        engine.shedding_turned(queue, shedder, turn);
+    }
 }
 
 /// The last that is done for a lane that is closed and drained.

@@ -8,25 +8,12 @@ use std::time::Instant;
 
 use nervebus::{Breaker, ManualClock, Reason, Retry, Timing};
 
+use super::drops::{Drops, lose_my_head};
 use super::*;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const NANO: Duration = Duration::from_nanos(1);
 const SECOND: Duration = Duration::from_secs(1);
-
-/// What a future does that panics.
-fn lose_my_head(why: &str) {
-    panic!("{why}");
-}
-
-/// Says when it is dropped.
-struct Drops(Arc<AtomicBool>);
-
-impl Drop for Drops {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Release);
-    }
-}
 
 /// A handler of `t` that does as the payload says.
 fn obey(bus: &Bus, gate: &Gate, retry: Option<Retry>, timeout: Option<Duration>) {

@@ -5,6 +5,8 @@
     reason = "tests start threads and stop at the first surprise"
 )]
 
+#[path = "../support/drops.rs"]
+mod drops;
 mod faults;
 #[path = "../support/gate.rs"]
 mod gate;

@@ -13,7 +13,7 @@ use nervebus_core::lease::Revoked;
 use nervebus_core::ring::PopError;
 
 use super::guarded::{self, Turn};
-use super::{Topics, handle, redeliver, watchdog};
+use super::{Memory, Topics, after_pop, handle, redeliver, take_up, watchdog};
 use crate::context::Handling;
 use crate::delivery::again::Redelivery;
 use crate::delivery::deliver::enter;
@@ -23,7 +23,6 @@ use crate::delivery::handler::Starter;
 use crate::delivery::idle::rest_by;
 use crate::delivery::lane::Queue;
 use crate::delivery::lane::flight::{Cargo, Flight, Flying, Limit, Waiting};
-use crate::delivery::spill::Queueing;
 use crate::delivery::subscription::{Failure, Subscription};
 use crate::delivery::watch::{Retried, Seat, Unfinished, Work};
 use crate::event::Event;
@@ -42,8 +41,7 @@ enum Found {
 /// What the worker remembers between its looks for something new.
 #[derive(Debug, Default)]
 struct Feed {
-    topics: Topics,
-    aside: Queueing,
+    memory: Memory,
     /// How many of the events that stepped aside are next.
     next: usize,
 }
@@ -59,16 +57,12 @@ pub(super) fn serve(
     let (mut feed, mut idle) = (Feed::default(), 0);
     // The worker before may have got stuck in a poll.
     flight.recover();
-    match unfinished {
-        Some(Unfinished::Event(work)) => guarded::go_on(engine, queue, &mut feed.topics, seat, *work)?,
-        Some(Unfinished::Again(again)) => watchdog::fail_again(engine, queue, *again),
-        None => {}
-    }
+    take_up(engine, queue, seat, &mut feed.memory, unfinished)?;
     loop {
         if queue.is_stale() {
-            feed.topics.refresh();
+            feed.memory.topics.refresh();
         }
-        let worked = look_after(engine, queue, flight, &mut feed.topics, seat)?;
+        let worked = look_after(engine, queue, flight, &mut feed.memory.topics, seat)?;
         idle = match take_on(engine, queue, flight, &mut feed, seat)? {
             Found::Something => 0,
             Found::Nothing if worked => 0,
@@ -138,49 +132,44 @@ fn take_on(
     seat: &mut Seat,
 ) -> Result<Found, Revoked> {
     if let Some(due) = flight.next_due() {
-        begin_due(engine, queue, &mut feed.topics, seat, due)?;
+        begin_due(engine, queue, &mut feed.memory.topics, seat, due)?;
         return Ok(Found::Something);
     }
     if !flight.has_room() {
         return Ok(Found::Nothing);
     }
-    feed.aside.look(&queue.spill);
+    feed.memory.aside.look(&queue.spill);
     let mut found = Found::Nothing;
     match queue.ring.pop() {
         Ok(envelope) => {
             found = Found::Something;
-            queue.after_pop();
-            if let Some(shedder) = queue.shedder.as_deref()
-                && let Some(turn) = shedder.drained_to(queue.ring.len())
-            {
-                engine.shedding_turned(queue, shedder, turn);
-            }
-            begin(engine, queue, flight, &mut feed.topics, seat, Waiting::Event(envelope))?;
-            feed.next += feed.aside.popped(queue.ring.capacity());
+            after_pop(engine, queue);
+            begin(engine, queue, flight, &mut feed.memory.topics, seat, Waiting::Event(envelope))?;
+            feed.next += feed.memory.aside.popped(queue.ring.capacity());
         }
         Err(PopError::Closed) if !flight.is_empty() => return Ok(Found::Nothing),
         Err(PopError::Closed) => {
             // Between closing and here, a record of the lane's last failures may have stepped aside.
             queue.spill.close();
             let Some(envelope) = queue.spill.pop() else { return Ok(Found::End) };
-            begin(engine, queue, flight, &mut feed.topics, seat, Waiting::Event(envelope))?;
+            begin(engine, queue, flight, &mut feed.memory.topics, seat, Waiting::Event(envelope))?;
             return Ok(Found::Something);
         }
         // Not while somebody is in the middle of a push, with others behind that have ended theirs.
-        Err(PopError::Empty) if queue.ring.is_empty() => feed.next += feed.aside.emptied(),
+        Err(PopError::Empty) if queue.ring.is_empty() => feed.next += feed.memory.aside.emptied(),
         Err(PopError::Empty) => {}
     }
     // What stepped aside found the ring full, so it comes after what was in there.
     while feed.next > 0 && flight.has_room() {
         let Some(envelope) = queue.spill.pop() else { break };
         (found, feed.next) = (Found::Something, feed.next - 1);
-        begin(engine, queue, flight, &mut feed.topics, seat, Waiting::Event(envelope))?;
+        begin(engine, queue, flight, &mut feed.memory.topics, seat, Waiting::Event(envelope))?;
     }
     if flight.has_room()
         && let Some(again) = queue.again.pop()
     {
         found = Found::Something;
-        begin(engine, queue, flight, &mut feed.topics, seat, Waiting::Again(again))?;
+        begin(engine, queue, flight, &mut feed.memory.topics, seat, Waiting::Again(again))?;
     }
     Ok(found)
 }
