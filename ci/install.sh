@@ -30,5 +30,13 @@ if ! command -v qemu-system-arm >/dev/null || ! command -v qemu-system-riscv32 >
         echo "notice: QEMU is missing; install 'qemu-system-arm' and 'qemu-system-riscv32' to run ci/bare_metal.sh"
     fi
 fi
+if ! command -v prometheus >/dev/null; then
+    if [[ $(id -u) -eq 0 ]] && command -v apt-get >/dev/null; then
+        apt-get --quiet --quiet update
+        apt-get --quiet --quiet install --yes --no-install-recommends prometheus >/dev/null
+    else
+        echo "notice: Prometheus is missing; install 'prometheus' to have it scrape a bus in the tests"
+    fi
+fi
 rustc --version
 cargo --version

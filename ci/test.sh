@@ -11,6 +11,10 @@ if ! grep --quiet --extended-regexp "(^|[\`\$ ])$test_command(\`|[[:space:]]+#|$
     exit 1
 fi
 echo "\$ $test_command"
+# Whoever runs this may install what ci/install.sh does.
+if command -v prometheus >/dev/null || [[ $(id -u) -eq 0 ]]; then
+    export NERVEBUS_SERVERS=required
+fi
 $test_command
 
 cargo test --package nervebus --features affinity --test worker

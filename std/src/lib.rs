@@ -107,6 +107,7 @@ pub use crate::delivery::dead_letters::query::{Query, QueryError};
 pub use crate::delivery::dead_letters::{DeadLetter, DeadLetters};
 pub use crate::delivery::failure::HandlerError;
 pub use crate::delivery::handler::HandlerResult;
+pub use crate::delivery::histogram::Durations;
 pub use crate::delivery::lane::{Lane, Overflow, WaitStrategy};
 pub use crate::delivery::ledger::{
     Account, Imbalance, LaneAccount, Ledger, SubscriptionAccount, SubscriptionDeliveries,
@@ -130,6 +131,7 @@ pub use crate::error::{
 };
 pub use crate::event::{Event, OwnedEvent};
 pub use crate::event_id::EventId;
+pub use crate::observe::prometheus::PrometheusText;
 pub use crate::observe::stats::{
     BreakerStats, DeadLetterStats, DedupStats, GuardStats, LaneStats, ParkingStats, RetryStats, ShedStats, Stats,
     SubscriptionStats,

@@ -1,3 +1,4 @@
 //! What can be seen of a running bus.
 
+pub(crate) mod prometheus;
 pub(crate) mod stats;

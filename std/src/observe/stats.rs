@@ -13,6 +13,7 @@ use crate::delivery::count;
 use crate::delivery::dead_letters::DeadLetters;
 use crate::delivery::dead_letters::log::DeadLetterLogStats;
 use crate::delivery::engine::Engine;
+use crate::delivery::histogram::Durations;
 use crate::delivery::lane::Queue;
 use crate::delivery::ledger::Ledger;
 use crate::delivery::parking::{HeldUp, Parking};
@@ -171,6 +172,8 @@ pub struct SubscriptionStats {
     pub p50: Option<Duration>,
     /// The duration that 99 of 100 timed calls did not exceed.
     pub p99: Option<Duration>,
+    /// How long the timed calls took, in buckets.
+    pub durations: Durations,
 }
 
 /// What a subscription's retry policy has done, in [`SubscriptionStats`].
@@ -352,6 +355,7 @@ fn row(engine: &Engine, subscription: &Subscription) -> SubscriptionStats {
         breaker: subscription.breaker().map(|breaker| breaker.name().to_owned()),
         p50: percentile(0.50),
         p99: percentile(0.99),
+        durations: subscription.timings.get().map(|timings| timings.durations()).unwrap_or_default(),
     }
 }
 
