@@ -2,6 +2,7 @@
 
 mod audit;
 mod record;
+mod topology;
 mod typed;
 
 use std::panic::{RefUnwindSafe, UnwindSafe};

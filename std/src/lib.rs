@@ -136,6 +136,9 @@ pub use crate::observe::stats::{
     BreakerStats, DeadLetterStats, DedupStats, GuardStats, LaneStats, ParkingStats, RetryStats, ShedStats, Stats,
     SubscriptionStats,
 };
+pub use crate::observe::topology::diff::TopologyChange;
+pub use crate::observe::topology::finding::TopologyFinding;
+pub use crate::observe::topology::{CauseEdge, HandlerNode, TopicNode, Topology};
 pub use crate::payload::Payload;
 pub use crate::platform::manual_clock::ManualClock;
 pub use crate::publisher::Publisher;

@@ -2,3 +2,4 @@
 
 pub(crate) mod prometheus;
 pub(crate) mod stats;
+pub(crate) mod topology;

@@ -75,6 +75,7 @@ impl<T: TypedEvent> TypedTopic<T> {
             id: TypeId::of::<T>(),
             name: any::type_name::<T>(),
             version: T::VERSION,
+            emits: T::EMITS,
             is_command: T::CATEGORY == Category::Command,
         };
         // Before anybody can emit one.

@@ -248,6 +248,11 @@ impl Directory {
         self.lock().subscriptions.values().cloned().collect()
     }
 
+    /// The topics there are, without the bus's own.
+    pub(crate) fn known(&self) -> Vec<Arc<TopicState>> {
+        self.lock().topics.iter().skip(self.own).cloned().collect()
+    }
+
     pub(crate) fn topics(&self) -> usize {
         self.lock().topics.len() - self.own
     }

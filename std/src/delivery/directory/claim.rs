@@ -13,6 +13,8 @@ pub(crate) struct Claim {
     /// The type's name, for people.
     pub(crate) name: &'static str,
     pub(crate) version: u32,
+    /// The topics that its handlers emit on, as it says.
+    pub(crate) emits: &'static [&'static str],
     /// Whether exactly one handler may be subscribed by the topic's name.
     pub(crate) is_command: bool,
 }

@@ -34,7 +34,7 @@ pub(crate) struct TopicState {
     /// What guards it against its emitters; nothing for most.
     pub(crate) guards: Option<Box<TopicGuards>>,
     /// The type that it carries, if one has claimed it; set while the registry is locked.
-    pub(super) claim: OnceLock<Claim>,
+    pub(crate) claim: OnceLock<Claim>,
     /// Whether a worker keeps a copy of the route; read and written while the registry is locked.
     followed: AtomicBool,
     hash: u64,

@@ -57,6 +57,11 @@ impl AuditEntry {
         self.further()?.causation_seq
     }
 
+    /// Both, with one reading of the line.
+    pub(crate) fn numbers(&self) -> (Option<u64>, Option<u64>) {
+        self.further().map_or((None, None), |further| (further.seq, further.causation_seq))
+    }
+
     /// The hash that ties the line to the one before it, in a log that has a chain.
     #[must_use]
     pub fn hash(&self) -> Option<&str> {
