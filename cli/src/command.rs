@@ -1,7 +1,7 @@
 //! The commands there are. A new one has a file of its own with a `COMMAND`, and a line here.
 
 use crate::options::{Arguments, UsageError};
-use crate::{Outcome, audit, dead_letters, redact, replay};
+use crate::{Outcome, audit, dead_letters, redact, replay, topology};
 
 /// A command.
 #[derive(Debug)]
@@ -28,4 +28,6 @@ pub(crate) const ALL: &[&Command] = &[
     &dead_letters::purge::COMMAND,
     &replay::COMMAND,
     &redact::COMMAND,
+    &topology::show::COMMAND,
+    &topology::diff::COMMAND,
 ];

@@ -12,6 +12,7 @@ mod redact;
 mod replay;
 mod text;
 mod time;
+mod topology;
 
 use std::process::ExitCode;
 

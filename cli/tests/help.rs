@@ -7,7 +7,7 @@ mod run;
 
 use run::{Folder, lines};
 
-const COMMANDS: [&str; 9] = [
+const COMMANDS: [&str; 11] = [
     "audit tail",
     "audit query",
     "audit verify",
@@ -17,6 +17,8 @@ const COMMANDS: [&str; 9] = [
     "dead-letters retry",
     "dead-letters purge",
     "replay",
+    "topology show",
+    "topology diff",
 ];
 
 #[test]
@@ -65,9 +67,10 @@ fn an_input_that_cannot_be_read_exits_with_3_and_is_named() {
     std::fs::create_dir(folder.path("folder.jsonl")).unwrap();
     for command in COMMANDS {
         let words: Vec<&str> = command.split(' ').collect();
-        let rest: &[&str] = match words[words.len() - 1] {
-            "show" => &["1"],
-            "retry" | "purge" => &["--all"],
+        let rest: &[&str] = match command {
+            "dead-letters show" => &["1"],
+            "dead-letters retry" | "dead-letters purge" => &["--all"],
+            "topology diff" => &["other.json"],
             _ => &[],
         };
         for file in ["missing\u{1b}.jsonl", "folder.jsonl"] {

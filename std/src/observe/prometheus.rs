@@ -275,8 +275,11 @@ fn bus(page: &mut Page, stats: &Stats) {
     }
 }
 
+/// A metric: its name, its help, and where its value is.
+type Of<T> = (&'static str, &'static str, fn(&T) -> u64);
+
 fn lanes(page: &mut Page, stats: &Stats) {
-    let gauges: [(&str, &str, fn(&LaneStats) -> u64); 6] = [
+    let gauges: [Of<LaneStats>; 6] = [
         ("nervebus_lane_capacity_events", "Events that a lane can hold.", |lane| lane.capacity as u64),
         ("nervebus_lane_waiting_events", "Events that wait in a lane.", |lane| lane.len as u64),
         ("nervebus_lane_free_slots", "Events that would fit into a lane.", |lane| lane.free_slots as u64),
