@@ -46,12 +46,32 @@ fn an_emit_is_told_the_level_it_asked_for_and_its_position() {
     assert_eq!((written.level(), written.position()), (Level::Written, Some(2)));
     let accepted = bus.event("order.placed", json!({"id": 3})).durable(Level::Accepted).emit().unwrap();
     assert_eq!((accepted.level(), accepted.position()), (Level::Accepted, None));
-    assert!(accepted.receipt().is_unrouted(), "nobody listens, and the log has it all the same");
     bus.emit("order.placed", json!({"id": 4})).unwrap();
     assert_eq!(bus.emit_durable("order.placed", json!({"id": 5})).unwrap().position(), Some(5));
     let stats = bus.stats().durable.unwrap();
     assert_eq!((stats.first, stats.next, stats.lines, stats.dropped), (1, 6, 5, 0));
     assert!(stats.syncs >= 2 && stats.last_error.is_none());
+    drained(&bus);
+}
+
+#[test]
+fn a_receipt_says_whether_the_log_has_the_event_beside_those_who_are_subscribed() {
+    let folder = Folder::of("receipt");
+    let bus = bus(&folder);
+    let (sender, given) = mpsc::channel();
+    bus.on("order.placed").durable("billing").handle(move |event| sender.send(event.seq()).unwrap()).unwrap();
+    let only_logged = bus.emit_durable("order.placed", ()).unwrap().receipt();
+    assert!(only_logged.is_logged() && !only_logged.is_unrouted(), "{only_logged:?}");
+    assert_eq!((only_logged.admitted(), next(&given)), (0, only_logged.seq()));
+    let plain = bus.emit("order.placed", ()).unwrap();
+    assert!(plain.is_logged() && !plain.is_unrouted(), "{plain:?}");
+    bus.on("order.paid").inline().handle(|_| ()).unwrap();
+    let both = bus.emit_durable("order.paid", ()).unwrap().receipt();
+    assert_eq!((both.is_logged(), both.inline().handled), (true, 1));
+    let nowhere = bus.emit("chat.message", ()).unwrap();
+    assert!(!nowhere.is_logged() && nowhere.is_unrouted(), "{nowhere:?}");
+    let books = bus.ledger();
+    assert_eq!((books.routed, books.unrouted), (3, 1), "{books}");
     drained(&bus);
 }
 
