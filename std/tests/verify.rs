@@ -366,7 +366,7 @@ fn one_rotated_file_by_itself_is_checked_as_what_it_is() {
     assert!(matches!(first(&judge("events.2.jsonl", edited.as_bytes())), ("events.2.jsonl", 2, Fault::Edited)));
     assert_eq!(judge("events.2.jsonl", lines.concat().as_bytes()).unsealed, 1);
     // Under the name of an active file the same lines are a log without its beginning.
-    assert_eq!(first(&judge("events.jsonl", text.as_bytes())).2, &Fault::NoBeginning);
+    assert_eq!(first(&judge("alone.jsonl", text.as_bytes())).2, &Fault::NoBeginning);
 }
 
 #[cfg(feature = "compress")]
