@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use std::{env, fs, process, thread};
 
-use nervebus::{AuditLog, Bus, Event, Lane, Redactor, Sync, Value, json};
+use nervebus::{AuditLog, Bus, Event, Lane, Redactor, SyncPolicy, Value, json};
 
 /// Events of a burst, and slots of every lane: none is ever full.
 const BURST: usize = 60_000;
@@ -164,7 +164,7 @@ fn main() {
         ("rotated at 10 MiB", |path| AuditLog::at(path).rotate(10 << 20, 5)),
         ("chained", |path| AuditLog::at(path).chain()),
         ("chained, rotated, compressed, synced every second", |path| {
-            AuditLog::at(path).rotate(10 << 20, 5).chain().compress().sync(Sync::Every(Duration::from_secs(1)))
+            AuditLog::at(path).rotate(10 << 20, 5).chain().compress().sync(SyncPolicy::Every(Duration::from_secs(1)))
         }),
     ];
     for (name, make) in logs {

@@ -10,7 +10,7 @@ pub(crate) mod verify;
 use std::io;
 use std::time::SystemTime;
 
-use nervebus::{AuditEntry, AuditReader, ReadError, ReadTally};
+use nervebus::{AuditEntry, AuditReader, Pattern, ReadError, ReadTally};
 
 use crate::Outcome;
 use crate::options::{UsageError, Values};
@@ -24,7 +24,7 @@ macro_rules! filters_help {
         "  --type PATTERN     Only this type, or those that the pattern matches: 'order.placed', 'chat.*', '*.failed'.
   --since TIME       Only events of this moment or later: 2026-01-31, 2026-01-31T23:59:59Z, seconds since 1970, or
                      how long ago: 90s, 15m, 2h, 1d, 1w.
-  --until TIME       Only events of this moment or earlier.
+  --until TIME       Only events from before this moment.
   --correlation ID   Only events with this correlation id.
   --source NAME      Only events from this source.
 "
@@ -46,7 +46,11 @@ impl Filters {
     /// Takes an option if it is one of these.
     pub(crate) fn take(&mut self, name: &str, values: &mut Values<'_>) -> Result<bool, UsageError> {
         match name {
-            "--type" => self.pattern = Some(values.text()?),
+            "--type" => {
+                let pattern = values.text()?;
+                Pattern::new(&pattern).map_err(|error| values.wrong(error.to_string()))?;
+                self.pattern = Some(pattern);
+            }
             "--since" => self.since = Some(moment(values)?),
             "--until" => self.until = Some(moment(values)?),
             "--correlation" => self.correlation = Some(values.text()?),
@@ -54,8 +58,8 @@ impl Filters {
             _ => return Ok(false),
         }
         match (self.since, self.until) {
-            (Some(since), Some(until)) if since > until => {
-                Err(UsageError::Other("--since is later than --until: nothing can lie between them".into()))
+            (Some(since), Some(until)) if since >= until => {
+                Err(UsageError::Other("--since is not earlier than --until: nothing can lie between them".into()))
             }
             _ => Ok(true),
         }

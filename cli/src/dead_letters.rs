@@ -24,7 +24,7 @@ macro_rules! choice_help {
   --handler NAME     Only letters of this handler.
   --since TIME       Only letters that came at this moment or later: 2026-01-31, 2026-01-31T23:59:59Z, seconds since
                      1970, or how long ago: 90s, 15m, 2h, 1d, 1w.
-  --until TIME       Only letters that came at this moment or earlier.
+  --until TIME       Only letters that came before this moment.
 "
     };
 }
@@ -82,9 +82,9 @@ impl Choice {
             return Err(UsageError::Other("--all and the IDs of letters exclude each other".into()));
         }
         if let (Some(since), Some(until)) = (self.since, self.until)
-            && since > until
+            && since >= until
         {
-            return Err(UsageError::Other("--since is later than --until: nothing can lie between them".into()));
+            return Err(UsageError::Other("--since is not earlier than --until: nothing can lie between them".into()));
         }
         Ok(())
     }
@@ -126,7 +126,7 @@ impl Choice {
             && self.reason.as_deref().is_none_or(|reason| letter.reason.as_str() == reason)
             && self.handler.as_deref().is_none_or(|handler| &*letter.handler == handler)
             && self.since.is_none_or(|since| letter.failed_at >= since)
-            && self.until.is_none_or(|until| letter.failed_at <= until)
+            && self.until.is_none_or(|until| letter.failed_at < until)
     }
 
     /// The letters that are meant, one after the other, and `false` if some that were named are not there.

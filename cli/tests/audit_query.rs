@@ -28,7 +28,8 @@ fn the_newest_come_first_unless_the_oldest_are_asked_for() {
     assert_eq!(ask(&["--oldest", "--limit", "4"]), [1, 2, 3, 4]);
     assert_eq!(ask(&["--type", "order.*"]), [8]);
     assert_eq!(ask(&["--type=chat.sent", "--correlation", "c-2", "--limit=2"]), [5, 2]);
-    assert_eq!(ask(&["--since", "1700000004.5", "--until", "2023-11-14T22:13:26.5Z"]), [6, 5, 4]);
+    assert_eq!(ask(&["--since", "1700000004.5", "--until", "2023-11-14T22:13:26.6Z"]), [6, 5, 4]);
+    assert_eq!(ask(&["--since", "1700000004", "--until", "1700000006"]), [5, 4], "the end does not belong to it");
     assert_eq!(ask(&["--since", "1h"]), [0; 0]);
     assert_eq!(ask(&["--source", "nobody"]), [0; 0]);
 }

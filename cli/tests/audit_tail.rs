@@ -50,3 +50,27 @@ fn it_follows_across_a_rotation_until_nobody_listens() {
     }
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn a_log_that_is_not_there_yet_is_waited_for_and_shown_whole() {
+    let folder = Folder::new();
+    let arguments = ["audit", "tail", "-f", "-n", "1", "--json", "later/events.jsonl"];
+    let mut child = folder.command(&arguments).spawn().unwrap();
+    let mut said = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut said).unwrap();
+    assert_eq!(said, "nervebus: there is no log at \"later/events.jsonl\" yet; waiting for it\n");
+    fs::create_dir(folder.path("later")).unwrap();
+    // Nothing is there half written.
+    folder.write("events", lines(1..=3));
+    fs::rename(folder.path("events"), folder.path("later/events.jsonl")).unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
+    let came: Vec<u64> = (0..3).map(|_| numbers(&output.next().expect("a line").unwrap())[0]).collect();
+    assert_eq!(came, [1, 2, 3]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    let (code, _, stderr) = folder.run(&["audit", "tail", "never.jsonl"]);
+    assert!(code == 3 && stderr.contains("there is no log at"), "{stderr}");
+    let (code, _, stderr) = folder.run(&["audit", "tail", "-f", "never.jsonl", "--type", "a..b"]);
+    assert!(code == 2 && stderr.contains("a..b"), "what is wrong is said before anybody waits: {stderr}");
+}

@@ -54,5 +54,28 @@ fn what_does_not_fit_is_named_and_exits_with_1() {
     assert!(code == 1 && table.contains("no line has the hash of the anchor"), "{table}");
     folder.write("events.jsonl", lines(1..=2));
     let (code, table, _) = folder.run(&["audit", "verify", "events.jsonl"]);
-    assert!(code == 1 && table.contains("no line has a hash"), "{table}");
+    assert!(code == 1 && table.starts_with("nothing to check: no line has a hash\n"), "{table}");
+    assert!(!table.contains("not fit") && table.contains("AuditLog::chain"), "{table}");
+    let report = object(&folder.run(&["audit", "verify", "events.jsonl", "--json"]).1);
+    assert_eq!((&report["chained"], &report["intact"]), (&false.into(), &false.into()));
+    let (_, table, _) = folder.run(&["audit", "verify", "events.jsonl", "--anchor", &last]);
+    assert!(table.starts_with("2 places do not fit\n"), "there was a hash once: {table}");
+}
+
+#[test]
+fn one_rotated_file_is_said_to_be_one() {
+    let (folder, (log, _)) = (Folder::new(), chained());
+    let later: String = log.lines().skip(1).map(|line| format!("{line}\n")).collect();
+    folder.write("events.3.jsonl", later);
+    let table = folder.clean(&["audit", "verify", "events.3.jsonl"]);
+    for part in [
+        "everything that can be checked fits",
+        "this is one rotated file; all of the log is checked by 'nervebus audit verify events.jsonl'",
+        "not known: what stood before the first line",
+        "not known: why 1 rotated file has no seal",
+    ] {
+        assert!(table.contains(part), "no {part:?} in\n{table}");
+    }
+    let report = object(&folder.clean(&["audit", "verify", "events.3.jsonl", "--json"]));
+    assert_eq!((&report["rotated_from"], &report["chained"]), (&"events.jsonl".into(), &true.into()));
 }

@@ -89,6 +89,31 @@ fn retry_hands_out_the_events_and_takes_the_letters_out_when_told_to() {
     assert_eq!(bus.dead_letters().list().iter().map(|letter| letter.id).collect::<Vec<_>>(), [1, 2, 4]);
 }
 
+#[cfg(unix)]
+#[test]
+fn a_file_that_a_bus_uses_is_read_but_not_changed() {
+    let folder = letters();
+    let bus = bus(&folder);
+    let before = fs::read(folder.path("letters.jsonl")).unwrap();
+    assert_eq!(folder.clean(&["dead-letters", "retry", "letters.jsonl", "1"]).lines().count(), 1);
+    for arguments in [["purge", "--all"], ["retry", "--purge"]] {
+        let (code, _, stderr) =
+            folder.run(&["dead-letters", arguments[0], "letters.jsonl", "--type", "*", arguments[1]]);
+        assert!(code == 3 && stderr.contains("another bus or command writes to it"), "{stderr}");
+    }
+    assert_eq!(fs::read(folder.path("letters.jsonl")).unwrap(), before);
+    drop(bus);
+    assert!(folder.clean(&["dead-letters", "purge", "letters.jsonl", "--all"]).starts_with("4 letters"));
+}
+
+#[test]
+fn the_help_of_retry_says_that_it_emits_nothing() {
+    let folder = Folder::new();
+    let help = folder.clean(&["dead-letters", "retry", "--help"]);
+    assert!(help.contains("emits nothing and calls no handler") && help.contains("Bus::emit_record"), "{help}");
+    assert!(!help.contains("nervebus replay"), "that command emits nothing either: {help}");
+}
+
 #[test]
 fn purge_takes_out_what_is_named_and_nothing_else() {
     let folder = letters();

@@ -17,9 +17,10 @@ use crate::subscribe::Subscribe;
 const MAX_NAME: usize = 200;
 
 /// What is said of a durable subscription beyond what any has.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Durably {
-    name: String,
+    /// Without one, the rest was said of a subscription that is not durable.
+    name: Option<String>,
     from_start: bool,
     dedup: Option<DedupWindow>,
 }
@@ -50,21 +51,21 @@ impl Subscribe<'_> {
     ///
     /// # Errors
     ///
-    /// When it subscribes: [`SubscribeError::InvalidSetting`] for a bus without a durable log, a name that is empty, longer
-    /// than 200 bytes, or in use on this bus; [`SubscribeError::NotInline`] for an inline handler.
+    /// When it subscribes: [`SubscribeError::InvalidSetting`] for a bus without a durable log, a pattern that has no topic in
+    /// common with those that are [durable](crate::DurableLog::topics), a name that is empty, longer than 200 bytes, or in
+    /// use on this bus, and together with [`with_history`](Self::with_history); [`SubscribeError::NotInline`] for an inline
+    /// handler.
     #[cfg_attr(docsrs, doc(cfg(feature = "durable")))]
     pub fn durable(mut self, name: impl Into<String>) -> Self {
-        self.durable = Some(Durably { name: name.into(), from_start: false, dedup: None });
+        self.durable.get_or_insert_default().name = Some(name.into());
         self
     }
 
     /// Has a [durable](Self::durable) subscription whose name the log does not know begin with the first event in the log.
-    /// Default: with what is written from now on.
+    /// Default: with what is written from now on. Without [`durable`](Self::durable) the subscription is refused.
     #[cfg_attr(docsrs, doc(cfg(feature = "durable")))]
     pub fn from_start(mut self) -> Self {
-        if let Some(durably) = &mut self.durable {
-            durably.from_start = true;
-        }
+        self.durable.get_or_insert_default().from_start = true;
         self
     }
 
@@ -79,11 +80,11 @@ impl Subscribe<'_> {
     ///   [`checkpoint`](crate::DurableLog::checkpoint) events are given again then. Only the handler can make that harmless:
     ///   by storing the id together with what it does.
     /// - Nor is an id that comes again when the window has forgotten it.
+    ///
+    /// Without [`durable`](Self::durable) the subscription is refused.
     #[cfg_attr(docsrs, doc(cfg(feature = "durable")))]
     pub fn dedup(mut self, window: DedupWindow) -> Self {
-        if let Some(durably) = &mut self.durable {
-            durably.dedup = Some(window);
-        }
+        self.durable.get_or_insert_default().dedup = Some(window);
         self
     }
 }
@@ -93,43 +94,78 @@ impl Durably {
     pub(crate) fn subscribe(
         self,
         bus: &Bus,
+        pattern: &str,
         lane: LaneId,
+        wants_history: bool,
         make: impl FnOnce(SubscriptionId) -> Subscription,
     ) -> Result<SubscriptionId, SubscribeError> {
         let refuse = |rule: &str| Err(SubscribeError::InvalidSetting { setting: "durable", rule: rule.into() });
+        let Some(name) = self.name else {
+            let setting = if self.from_start { "from_start" } else { "dedup" };
+            let rule = "only a durable subscription has it: give it a name with `durable`".into();
+            return Err(SubscribeError::InvalidSetting { setting, rule });
+        };
         let Some(core) = bus.durable() else { return refuse("the bus has no durable log") };
         if lane.is_inline() {
             return Err(SubscribeError::NotInline { setting: "durable" });
         }
-        if self.name.is_empty() || self.name.len() > MAX_NAME {
+        if wants_history {
+            return refuse("it begins in the log, and cannot begin in a history as well: that is `from_start`");
+        }
+        if name.is_empty() || name.len() > MAX_NAME {
             return refuse("a name has 1 to 200 bytes");
+        }
+        let topics = &core.settings.patterns;
+        if !topics.iter().any(|topics| has_common_topic(topics, pattern)) {
+            return refuse(&format!("no topic of {pattern:?} is durable: the log's topics are {topics:?}"));
         }
         if let Some(window) = &self.dedup {
             window.check("dedup").map_err(out_of_range)?;
         }
         let mut followers = core.lock();
-        if followers.active.iter().any(|follower| follower.name == self.name && follower.subscription.is_active()) {
+        if followers.active.iter().any(|follower| follower.name == name && follower.subscription.is_active()) {
             return refuse("the name is in use");
         }
         // One that has ended, and that the feeding thread has not looked at since, makes way with its place.
-        let ended = followers.active.iter().position(|follower| follower.name == self.name);
+        let ended = followers.active.iter().position(|follower| follower.name == name);
         if let Some(ended) = ended {
             let follower = followers.active.swap_remove(ended);
             follower.mark_again();
             if let Some(mark) = follower.mark() {
-                followers.marks.insert(self.name.clone(), mark);
+                followers.marks.insert(name.clone(), mark);
             }
         }
         let subscription = bus.engine().directory.subscribe_apart(make)?;
         let id = subscription.id;
         let begin = if self.from_start { core.first() } else { core.next() };
-        let mark = followers.marks.get(&self.name).cloned().unwrap_or(Mark { low: begin, ..Mark::default() });
+        let mark = followers.marks.get(&name).cloned().unwrap_or(Mark { low: begin, ..Mark::default() });
         let window = self.dedup.as_ref().map(|window| filled(core, bus, &subscription.pattern, window, &mark));
-        followers.active.push(Arc::new(Follower::new(self.name, subscription, window, mark, core)));
+        followers.active.push(Arc::new(Follower::new(name, subscription, window, mark, core)));
         drop(followers);
         core.tap.feeding.wake();
         core.want_chores();
         Ok(id)
+    }
+}
+
+/// Whether there is a topic that both patterns match.
+fn has_common_topic(one: &str, other: &str) -> bool {
+    let (mut one, mut other) = (one.split('.').peekable(), other.split('.').peekable());
+    loop {
+        let (Some(left), Some(right)) = (one.next(), other.next()) else {
+            return false;
+        };
+        let (left_ends, right_ends) = (one.peek().is_none(), other.peek().is_none());
+        // A star at the end takes whatever is left of the other, which is one segment at least.
+        if (left == "*" && left_ends) || (right == "*" && right_ends) {
+            return true;
+        }
+        if left != right && left != "*" && right != "*" {
+            return false;
+        }
+        if left_ends && right_ends {
+            return true;
+        }
     }
 }
 
@@ -179,5 +215,29 @@ impl Bus {
         drop(followers);
         core.want_chores();
         known
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_have_a_topic_in_common_just_when_some_topic_matches_both() {
+        let below = |names: &[String], segments: &[&str]| -> Vec<String> {
+            names.iter().flat_map(|name| segments.iter().map(move |segment| format!("{name}.{segment}"))).collect()
+        };
+        let all = |segments: &[&str], depth: usize| {
+            let mut found: Vec<Vec<String>> = vec![segments.iter().map(|segment| (*segment).to_owned()).collect()];
+            (1..depth).for_each(|at| found.push(below(&found[at - 1], segments)));
+            found.concat()
+        };
+        let (patterns, topics) = (all(&["a", "b", "*"], 3), all(&["a", "b", "c"], 4));
+        for one in &patterns {
+            for other in &patterns {
+                let common = topics.iter().find(|topic| line::matches(one, topic) && line::matches(other, topic));
+                assert_eq!(has_common_topic(one, other), common.is_some(), "{one} and {other}: {common:?}");
+            }
+        }
     }
 }

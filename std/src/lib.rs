@@ -145,7 +145,7 @@ pub use crate::publisher::Publisher;
 pub use crate::receipt::Receipt;
 pub use crate::records::audit::AuditLog;
 pub use crate::records::audit::account::{AuditError, AuditStats};
-pub use crate::records::audit::sync::Sync;
+pub use crate::records::audit::sync::SyncPolicy;
 pub use crate::records::dead_letter_log::DeadLetterLog;
 pub use crate::records::dead_letter_log::file::{DeadLetterFile, StoredLetter};
 #[cfg(feature = "durable")]

@@ -33,10 +33,16 @@ pub struct Receipt {
 /// Whether an event had anywhere to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// Nobody was subscribed.
+    /// Nobody was subscribed, and no log took it.
     Unrouted,
     /// Somebody was.
     Routed,
+    /// Nobody was, but the durable log has taken it.
+    #[cfg_attr(not(feature = "durable"), allow(dead_code, reason = "there is never such a log"))]
+    Logged,
+    /// Somebody was, and the durable log has taken it.
+    #[cfg_attr(not(feature = "durable"), allow(dead_code, reason = "there is never such a log"))]
+    RoutedAndLogged,
     /// It was emitted before.
     Duplicate,
 }
@@ -79,9 +85,18 @@ impl Receipt {
         self.dropped.into()
     }
 
-    /// Whether nobody was subscribed.
+    /// Whether it had nowhere to go: nobody was subscribed, and no durable log took it.
     pub fn is_unrouted(&self) -> bool {
         self.fate == Fate::Unrouted
+    }
+
+    /// Whether the [durable log](crate::DurableLog) has taken the event, to write it: its topic is durable, and there was
+    /// room. Durable subscriptions are fed from there; they are no lanes, and are not among those that
+    /// [took it](Self::admitted).
+    #[cfg(feature = "durable")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "durable")))]
+    pub fn is_logged(&self) -> bool {
+        matches!(self.fate, Fate::Logged | Fate::RoutedAndLogged)
     }
 
     /// Whether the same event was emitted before, within the [window for duplicates](crate::Builder::dedup). Nobody saw

@@ -378,7 +378,7 @@ impl<'a> Subscribe<'a> {
         };
         #[cfg(feature = "durable")]
         if let Some(durably) = self.durable {
-            return durably.subscribe(self.bus, lane, make);
+            return durably.subscribe(self.bus, self.pattern, lane, self.wants_history, make);
         }
         if self.wants_history {
             return crate::history::subscribe(self.bus, self.pattern, lane, make);

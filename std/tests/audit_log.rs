@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nervebus::{AuditError, AuditLog, Bus, Record, Sync, json};
+use nervebus::{AuditError, AuditLog, Bus, Record, SyncPolicy, json};
 
 /// Long enough for the slowest machine; reached only when something hangs.
 const GUARD: Duration = Duration::from_secs(20);
@@ -77,7 +77,7 @@ fn what_is_outside_its_range_is_named_with_its_value_and_its_range() {
         assert!(refusal(log().rotate_every(age)).starts_with("audit.rotate_every in nanoseconds is "), "{age:?}");
     }
     for wait in [Duration::ZERO, Duration::from_micros(999), Duration::from_secs(3_601)] {
-        assert!(refusal(log().sync(Sync::Every(wait))).starts_with("audit.sync in nanoseconds is "), "{wait:?}");
+        assert!(refusal(log().sync(SyncPolicy::Every(wait))).starts_with("audit.sync in nanoseconds is "), "{wait:?}");
     }
     assert!(refusal(log().capacity(0)).starts_with("lane \"audit\".capacity is 0, "));
     assert!(!std::path::Path::new("never").exists(), "nothing was made");
@@ -139,7 +139,7 @@ fn emitters_go_on_while_a_log_is_cleared_and_every_event_is_before_or_after() {
 
 #[test]
 fn a_log_is_synced_by_its_policy_without_a_trace_in_it() {
-    for policy in [Sync::Never, Sync::Every(Duration::from_millis(1)), Sync::EachBatch] {
+    for policy in [SyncPolicy::Never, SyncPolicy::Every(Duration::from_millis(1)), SyncPolicy::EachBatch] {
         let folder = Folder::of("sync");
         let bus = bus(folder.log().rotate(1_024, 1_000).sync(policy));
         emit(&bus, 0..50);

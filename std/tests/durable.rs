@@ -46,12 +46,32 @@ fn an_emit_is_told_the_level_it_asked_for_and_its_position() {
     assert_eq!((written.level(), written.position()), (Level::Written, Some(2)));
     let accepted = bus.event("order.placed", json!({"id": 3})).durable(Level::Accepted).emit().unwrap();
     assert_eq!((accepted.level(), accepted.position()), (Level::Accepted, None));
-    assert!(accepted.receipt().is_unrouted(), "nobody listens, and the log has it all the same");
     bus.emit("order.placed", json!({"id": 4})).unwrap();
     assert_eq!(bus.emit_durable("order.placed", json!({"id": 5})).unwrap().position(), Some(5));
     let stats = bus.stats().durable.unwrap();
     assert_eq!((stats.first, stats.next, stats.lines, stats.dropped), (1, 6, 5, 0));
     assert!(stats.syncs >= 2 && stats.last_error.is_none());
+    drained(&bus);
+}
+
+#[test]
+fn a_receipt_says_whether_the_log_has_the_event_beside_those_who_are_subscribed() {
+    let folder = Folder::of("receipt");
+    let bus = bus(&folder);
+    let (sender, given) = mpsc::channel();
+    bus.on("order.placed").durable("billing").handle(move |event| sender.send(event.seq()).unwrap()).unwrap();
+    let only_logged = bus.emit_durable("order.placed", ()).unwrap().receipt();
+    assert!(only_logged.is_logged() && !only_logged.is_unrouted(), "{only_logged:?}");
+    assert_eq!((only_logged.admitted(), next(&given)), (0, only_logged.seq()));
+    let plain = bus.emit("order.placed", ()).unwrap();
+    assert!(plain.is_logged() && !plain.is_unrouted(), "{plain:?}");
+    bus.on("order.paid").inline().handle(|_| ()).unwrap();
+    let both = bus.emit_durable("order.paid", ()).unwrap().receipt();
+    assert_eq!((both.is_logged(), both.inline().handled), (true, 1));
+    let nowhere = bus.emit("chat.message", ()).unwrap();
+    assert!(!nowhere.is_logged() && nowhere.is_unrouted(), "{nowhere:?}");
+    let books = bus.ledger();
+    assert_eq!((books.routed, books.unrouted), (3, 1), "{books}");
     drained(&bus);
 }
 
@@ -241,6 +261,8 @@ fn what_cannot_be_kept_is_refused_when_the_bus_is_built() {
     assert!(matches!(build(log(&folder).topics("Order..x")).unwrap_err(), BuildError::Pattern { .. }));
     assert!(matches!(build(log(&folder).capacity(0)).unwrap_err(), BuildError::OutOfRange { .. }));
     assert!(matches!(build(log(&folder).overflow(Overflow::DropOldest)).unwrap_err(), BuildError::Durable { .. }));
+    let silent = build(DurableLog::at(folder.path())).unwrap_err();
+    assert!(silent.to_string().contains("no topic is durable: say which with `topics`"), "{silent}");
     let first = bus(&folder);
     let refused = build(log(&folder)).unwrap_err();
     assert!(refused.to_string().contains("another process or bus has it open"), "{refused}");
@@ -250,6 +272,37 @@ fn what_cannot_be_kept_is_refused_when_the_bus_is_built() {
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
     assert!(matches!(build(DurableLog::at(file).topics("a")).unwrap_err(), BuildError::Durable { .. }));
+}
+
+#[test]
+fn a_subscription_that_could_never_be_given_what_it_asks_for_is_refused_with_the_rule() {
+    let folder = Folder::of("rules");
+    let bus = Bus::builder().durable(log(&folder).topics("*.failed")).history("order.*", 10).build().unwrap();
+    let rule_of = |refused: Result<_, SubscribeError>| match refused.unwrap_err() {
+        SubscribeError::InvalidSetting { setting, rule } => (setting, rule),
+        other => panic!("{other}"),
+    };
+    let window = || DedupWindow::new(10, GUARD);
+    for (refused, name) in [
+        (bus.on("order.*").from_start().handle(|_| ()), "from_start"),
+        (bus.on("order.*").dedup(window()).handle(|_| ()), "dedup"),
+        (bus.on("order.*").dedup(window()).from_start().handle(|_| ()), "from_start"),
+    ] {
+        let (setting, rule) = rule_of(refused);
+        assert!(setting == name && rule.contains("give it a name with `durable`"), "{setting}: {rule}");
+    }
+    for pattern in ["chat.sent", "chat.sent.*", "order", "chat.*.seen"] {
+        let (setting, rule) = rule_of(bus.on(pattern).durable(pattern).handle(|_| ()));
+        assert!(setting == "durable" && rule.contains(r#"the log's topics are ["order.*", "*.failed"]"#), "{rule}");
+    }
+    let (setting, rule) = rule_of(bus.on("order.*").durable("both").with_history().handle(|_| ()));
+    assert!(setting == "durable" && rule.contains("from_start"), "{rule}");
+    // Topics may come later, and what is said may come in any order.
+    for pattern in ["order.placed", "*", "chat.failed", "*.placed", "chat.*.failed.*", "*.*"] {
+        let subscribed = bus.on(pattern).from_start().dedup(window()).durable(pattern).handle(|_| ());
+        assert_eq!(subscribed.is_ok(), pattern != "chat.*.failed.*", "{pattern}: {subscribed:?}");
+    }
+    drained(&bus);
 }
 
 #[test]

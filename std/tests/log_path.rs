@@ -108,6 +108,65 @@ fn two_buses_do_not_share_a_file_that_one_of_them_rotates() {
     assert!(numbers(&path).into_iter().eq(0..100));
 }
 
+#[cfg(unix)]
+#[test]
+fn two_buses_do_not_share_a_file_of_dead_letters() {
+    let folder = Folder::of("path-shared-letters");
+    let path = folder.path().join("letters.jsonl");
+    let build = || Bus::builder().dead_letter_log(DeadLetterLog::at(&path)).build();
+    let fail = |bus: &Bus, numbers| {
+        bus.on("order.*").inline().handle(|_| Err::<(), _>("no stock")).unwrap();
+        emit(bus, numbers);
+    };
+    let first = build().unwrap();
+    let refused = || {
+        let error = build().unwrap_err();
+        assert!(matches!(&error, BuildError::DeadLetterLog { path: at, .. } if *at == path), "{error}");
+        assert!(error.to_string().contains("another bus or command writes to it"), "{error}");
+    };
+    refused();
+    // Enough for the file to be written anew, so that another has its name.
+    fail(&first, 0..100);
+    first.dead_letters().clear();
+    emit(&first, 100..101);
+    while first.stats().dead_letters.log.is_some_and(|log| log.lag > 0 || log.rewrites == 0) {
+        std::thread::yield_now();
+    }
+    refused();
+    let error = nervebus::DeadLetterFile::open(&path).unwrap().remove(&[101]).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ResourceBusy, "{error}");
+
+    drained(&first);
+    let second = build().unwrap();
+    assert_eq!(second.dead_letters().list().iter().map(|letter| letter.id).collect::<Vec<_>>(), [101]);
+    fail(&second, 101..102);
+    drained(&second);
+    // What the first does now would be about letters of the second.
+    first.dead_letters().clear();
+    while first.stats().dead_letters.log.is_some_and(|log| log.lag > 0) {
+        std::thread::yield_now();
+    }
+    let log = first.stats().dead_letters.log.unwrap();
+    assert_eq!((log.lost, log.errors), (1, 1), "{log:?}");
+    assert_eq!(build().unwrap().dead_letters().len(), 2);
+}
+
+#[cfg(unix)]
+#[test]
+fn letters_taken_out_after_a_shutdown_are_taken_out_of_the_file() {
+    let folder = Folder::of("path-after");
+    let path = folder.path().join("letters.jsonl");
+    let build = || Bus::builder().dead_letter_log(DeadLetterLog::at(&path)).build().unwrap();
+    let bus = build();
+    bus.on("order.*").inline().handle(|_| Err::<(), _>("no stock")).unwrap();
+    emit(&bus, 0..3);
+    drained(&bus);
+    bus.dead_letters().remove(2).unwrap();
+    drained(&bus);
+    assert_eq!(bus.stats().dead_letters.log.unwrap().lost, 0);
+    assert_eq!(build().dead_letters().list().iter().map(|letter| letter.id).collect::<Vec<_>>(), [1, 3]);
+}
+
 #[test]
 fn an_empty_file_is_a_log_and_a_folder_is_none() {
     let folder = Folder::of("path-empty");

@@ -56,7 +56,7 @@ fn filters_narrow_it_and_the_limit_counts_what_passes() {
     assert_eq!(numbers(reader().topic("chat.*").unwrap().limit(2).newest_first().unwrap()), [61, 60]);
     assert_eq!(numbers(reader().topic("chat.sent").unwrap().limit(2).oldest_first().unwrap()), [1, 2]);
     let span = reader().since(second(39)).until(second(43));
-    assert_eq!(numbers(span.oldest_first().unwrap()), [39, 40, 41, 42, 43]);
+    assert_eq!(numbers(span.oldest_first().unwrap()), [39, 40, 41, 42], "the end does not belong to it");
     assert_eq!(numbers(span.clone().topic("chat.*").unwrap().correlation_id("c-2").newest_first().unwrap()), [42]);
     assert_eq!(numbers(reader().source("web").newest_first().unwrap()), [0; 0]);
 

@@ -11,12 +11,12 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use folder::Folder;
 use nervebus::{
-    AuditLog, Bus, DedupWindow, Event, Lane, ManualClock, Overflow, Record, Replay, ReplayError, ReplayReport, Retry,
-    Speed, json,
+    AuditLog, AuditReader, Bus, DedupWindow, Event, Lane, ManualClock, Overflow, Record, Replay, ReplayError,
+    ReplayReport, Retry, Speed, json,
 };
 use until::{GUARD, until};
 
@@ -73,12 +73,13 @@ fn every_handler_gets_the_events_in_order_as_they_were_and_marked() {
 #[test]
 fn filters_choose_by_topic_time_correlation_and_position() {
     let all = || Replay::from_records(records(10));
+    let second = |number| UNIX_EPOCH + Duration::from_secs(number);
     assert_eq!(seen(all().pattern("order.paid")), [1, 3, 5, 7, 9]);
     let bus = Bus::builder().build().unwrap();
     let report = bus.replay(all().pattern("order.placed")).unwrap();
     assert_eq!((report.given, report.filtered, report.next), (5, 5, 11), "what is left out is passed all the same");
     assert_eq!(seen(all().pattern("order.paid").pattern("*.placed")), Vec::from_iter(0..10));
-    assert_eq!(seen(all().since(3.0).until(6.0)), [3, 4, 5]);
+    assert_eq!(seen(all().since(second(3)).until(second(6))), [3, 4, 5]);
     assert_eq!(seen(all().correlation_id("request 1")), [1, 4, 7]);
     assert_eq!(seen(all().positions(3..=5)), [2, 3, 4]);
     assert_eq!(seen(all().positions(8..)), [7, 8, 9]);
@@ -321,12 +322,21 @@ fn times_are_compared_as_they_stand_in_the_file() {
     let folder = Folder::of("replay-times");
     let path = folder.path().join("events.jsonl");
     let line = |id: u64, at: f64| format!("{}\n", json!({"event_type": "a", "payload": {"id": id}, "timestamp": at}));
-    let times = [0.123_456_789_012_345, 1.5, 1_700_000_000.123_456, 1_700_000_001.0];
+    let times = [0.123_456_789, 1.5, 1_700_000_000.123_456, 1_700_000_001.0];
     fs::write(&path, (0..).zip(times).map(|(id, at)| line(id, at)).collect::<String>()).unwrap();
-    let given = |since: f64, until: f64| replayed(Replay::from_audit(&path).since(since).until(until)).0;
+    let moment = |seconds: f64| UNIX_EPOCH + Duration::from_secs_f64(seconds);
+    let given = |since: f64, until: f64| {
+        let (since, until) = (moment(since), moment(until));
+        let replay = replayed(Replay::from_audit(&path).since(since).until(until)).0;
+        let reader = AuditReader::open(&path).unwrap().since(since).until(until);
+        let read = reader.oldest_first().unwrap().map(|entry| entry.unwrap().record.payload["id"].as_u64().unwrap());
+        assert_eq!(Vec::from_iter(read), replay, "both mean the same span");
+        replay
+    };
     assert_eq!(given(times[0], times[1]), [0], "the end does not belong to it");
     assert_eq!(given(times[1], times[3]), [1, 2]);
-    assert_eq!(given(-1.0, 1e300), [0, 1, 2, 3]);
+    assert_eq!(given(times[2], times[3]), [2], "the beginning does, to the microsecond");
+    assert_eq!(given(0.0, 1e10), [0, 1, 2, 3]);
 }
 
 #[test]

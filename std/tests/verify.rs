@@ -327,7 +327,11 @@ fn what_only_an_anchor_shows() {
 #[test]
 fn a_log_without_a_chain_says_so_and_one_that_got_it_later_begins_there() {
     let folder = Folder::new();
-    assert_eq!(first(&judge(&folder, line(1) + &line(2))), ("events.jsonl", 1, &Fault::NoChain));
+    let found = judge(&folder, line(1) + &line(2));
+    assert_eq!(first(&found), ("events.jsonl", 1, &Fault::NoChain));
+    assert!(found.is_unchained() && !found.is_intact());
+    let known = AuditVerifier::at(folder.log()).anchor(BEGINNING).unwrap().run().unwrap();
+    assert!(!known.is_unchained(), "somebody kept a hash of it");
     let found = judge(&folder, line(1) + &line(2) + &Chain::new().lines(3).concat());
     assert_eq!((found.before_chain, found.verified, found.found), (2, 3, 0));
     let mut lines = Chain::new().lines(3);
@@ -335,6 +339,44 @@ fn a_log_without_a_chain_says_so_and_one_that_got_it_later_begins_there() {
     assert_eq!(first(&judge(&folder, lines.concat())), ("events.jsonl", 1, &Fault::NoHash));
     let found = judge(&folder, "");
     assert_eq!((found.lines, found.found, found.last_hash), (0, 0, None));
+}
+
+#[test]
+fn one_rotated_file_by_itself_is_checked_as_what_it_is() {
+    let (folder, mut chain) = (Folder::new(), Chain::new());
+    let before = (chain.sealed(3), chain.last.clone());
+    let lines = chain.lines(5);
+    let text = lines.concat();
+    let text = text.clone() + &chain.seal(&text);
+    let judge = |name: &str, text: &[u8]| AuditVerifier::at(folder.write(name, text)).run().unwrap();
+    for (name, text) in [("events.2.jsonl", text.clone().into_bytes()), ("other.2.jsonl.zst", pack(&text))] {
+        if name.ends_with("zst") && cfg!(not(feature = "compress")) {
+            continue;
+        }
+        let found = judge(name, &text);
+        assert!(found.is_intact(), "{:?}", found.findings);
+        assert_eq!((found.beginning, found.verified, found.seals, found.unsealed), (Beginning::Unknown, 5, 1, 0));
+        let log = name.replace(".2", "").replace(".zst", "");
+        assert_eq!(found.rotated_from, Some(folder.path(&log)));
+    }
+    let anchored = AuditVerifier::at(folder.path("events.2.jsonl")).anchor(&before.1).unwrap().run().unwrap();
+    assert!(anchored.is_intact() && anchored.beginning == Beginning::Anchored && anchored.verified == 6);
+    // What is changed inside is found all the same, and an end that was cut off is not passed over.
+    let edited = text.replacen("\"n\":6", "\"n\":7", 1);
+    assert!(matches!(first(&judge("events.2.jsonl", edited.as_bytes())), ("events.2.jsonl", 2, Fault::Edited)));
+    assert_eq!(judge("events.2.jsonl", lines.concat().as_bytes()).unsealed, 1);
+    // Under the name of an active file the same lines are a log without its beginning.
+    assert_eq!(first(&judge("alone.jsonl", text.as_bytes())).2, &Fault::NoBeginning);
+}
+
+#[cfg(feature = "compress")]
+fn pack(text: &str) -> Vec<u8> {
+    zstd::encode_all(text.as_bytes(), 3).unwrap()
+}
+
+#[cfg(not(feature = "compress"))]
+fn pack(_: &str) -> Vec<u8> {
+    Vec::new()
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! `nervebus audit tail`: the last events, and those to come.
 
+use std::ffi::OsStr;
 use std::io;
+use std::thread;
 use std::time::Duration;
 
 use nervebus::{AuditFollow, AuditReader, ReadError};
@@ -13,6 +15,9 @@ use crate::output::{Output, complain, outcome};
 
 /// How long to wait for an event before looking whether there is something to say.
 const WAIT: Duration = Duration::from_secs(1);
+
+/// How long to wait for a log before looking whether it is there.
+const LOOK: Duration = Duration::from_millis(200);
 
 pub(crate) const COMMAND: Command = Command {
     name: "audit tail",
@@ -27,7 +32,8 @@ Usage:
 
 FILE is the file that the log is written to. With -f it is followed across rotations: no event is lost or shown twice.
 If files were removed before they were read, that is said on standard error. A last line without an end is not there
-yet.
+yet. A log that is not there yet is waited for with -f, which is said on standard error, and then shown from its
+beginning, whatever -n says.
 
 Options:
   -n N               The last N events, of those that pass. Default: 10.
@@ -59,11 +65,37 @@ fn run(mut arguments: Arguments) -> Result<Outcome, UsageError> {
     })?;
     let file = arguments.file()?;
     arguments.end()?;
-    let reader = AuditReader::open(file).and_then(|reader| filters.apply(reader));
-    Ok(match reader.and_then(|reader| reader.follow_last(last)) {
+    let opened = if follow { wait_for(&file) } else { AuditReader::open(&file).map(|reader| (reader, false)) };
+    let follow_from = |(reader, waited): (AuditReader, bool)| {
+        let reader = filters.apply(reader)?;
+        if waited { reader.follow_all() } else { reader.follow_last(last) }
+    };
+    Ok(match opened.and_then(follow_from) {
         Ok(log) => outcome(write(log, follow, arguments.json)),
         Err(error) => refused(&error),
     })
+}
+
+/// A reader of the log, and whether it came while it was waited for.
+fn wait_for(file: &OsStr) -> Result<(AuditReader, bool), ReadError> {
+    let mut waited = false;
+    loop {
+        match AuditReader::open(file) {
+            Err(ReadError::NotThere { path }) => {
+                if !waited {
+                    complain(&format!("there is no log at {path:?} yet; waiting for it"));
+                }
+                waited = true;
+                pause(LOOK);
+            }
+            opened => return opened.map(|reader| (reader, waited)),
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "nothing else is to be done meanwhile")]
+fn pause(wait: Duration) {
+    thread::sleep(wait);
 }
 
 fn write(mut log: AuditFollow, follow: bool, json: bool) -> io::Result<Outcome> {

@@ -22,7 +22,8 @@ Usage:
   nervebus audit verify FILE [--anchor HASH] [--expect-last HASH] [--json]
 
 FILE is the file that the log is written to; its rotated and compressed files are checked with it, oldest first. The
-hash of the last line is printed: keep it somewhere else, and give it next time.
+hash of the last line is printed: keep it somewhere else, and give it next time. A rotated file can be named by itself:
+then only what stands in it is checked, and its first line is not. A log without hashes cannot be checked: that is said.
 
 Options:
   --anchor HASH      Some line must have this hash, which was kept from an earlier run, or the log must begin right
@@ -42,7 +43,8 @@ Examples:
   nervebus audit verify events.jsonl
   nervebus audit verify events.jsonl --anchor \"$(cat last-hash)\" --json
 
-Exit codes: 0 everything that can be checked fits; 1 something does not; 2 wrong command line; 3 cannot read or write.
+Exit codes: 0 everything that can be checked fits; 1 something does not, or no line has a hash; 2 wrong command line;
+3 cannot read or write.
 ",
     run,
 };
@@ -108,6 +110,8 @@ fn write_json(found: &Verification) -> io::Result<()> {
         "unsealed": found.unsealed,
         "recovered": found.recovered,
         "unfinished_bytes": found.unfinished,
+        "chained": !found.is_unchained(),
+        "rotated_from": found.rotated_from.as_ref().map(|log| log.display().to_string()),
         "beginning": beginning(found),
         "last_hash": found.last_hash,
         "found": found.found,
@@ -120,6 +124,9 @@ fn write_json(found: &Verification) -> io::Result<()> {
 
 fn write_table(found: &Verification, anchored: bool) -> io::Result<()> {
     let mut out = Output::new();
+    if found.is_unchained() {
+        return write_unchained(out, found);
+    }
     if found.is_intact() {
         out.styled(Style::Good, "everything that can be checked fits")?;
     } else {
@@ -145,9 +152,26 @@ fn write_table(found: &Verification, anchored: bool) -> io::Result<()> {
     out.flush()
 }
 
+/// A log of which nothing can be said, good or bad.
+fn write_unchained(mut out: Output, found: &Verification) -> io::Result<()> {
+    out.styled(Style::Head, "nothing to check: no line has a hash")?;
+    out.line("")?;
+    out.row(&format!("{:<11}{}", "files", found.files))?;
+    out.row(&format!("{:<11}{}", "lines", found.lines))?;
+    out.line("")?;
+    out.line(
+        "A log has hashes if it was built with AuditLog::chain. If this one was, they were taken out of every line.",
+    )?;
+    out.flush()
+}
+
 /// What the result does not say.
 fn write_limits(out: &mut Output, found: &Verification, anchored: bool) -> io::Result<()> {
     out.line("")?;
+    if let Some(log) = &found.rotated_from {
+        let log = safe(&log.display().to_string());
+        out.line(&format!("this is one rotated file; all of the log is checked by 'nervebus audit verify {log}'"))?;
+    }
     if found.beginning == Beginning::Unknown && found.lines > 0 {
         out.line("not known: what stood before the first line, which is not checked itself (--anchor)")?;
     }
@@ -155,7 +179,12 @@ fn write_limits(out: &mut Output, found: &Verification, anchored: bool) -> io::R
         out.line(&format!("not known: who wrote the {} lines before the chain begins", found.before_chain))?;
     }
     if found.unsealed > 0 {
-        out.line(&format!("not known: why {} rotated files have no seal at their end", found.unsealed))?;
+        let files = if found.unsealed == 1 {
+            "1 rotated file has no seal at its end"
+        } else {
+            &format!("{} rotated files have no seal at their end", found.unsealed)
+        };
+        out.line(&format!("not known: why {files}"))?;
     }
     if found.unfinished > 0 {
         out.line(&format!("not known: what the unfinished line of {} bytes at the end was to be", found.unfinished))?;

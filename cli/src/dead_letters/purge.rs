@@ -20,7 +20,7 @@ Usage:
   nervebus dead-letters purge FILE [OPTIONS] [--dry-run]
   nervebus dead-letters purge FILE --all [--dry-run]
 
-Only while no bus uses the file: it keeps its letters in memory, and would write them back. The file does not get
+Refused while a bus uses the file: it keeps its letters in memory, and would write them back. The file does not get
 smaller; the bus writes it anew when it starts.
 
 Options:

@@ -1,4 +1,4 @@
-//! `nervebus dead-letters retry`: the events of letters, for whoever emits them once more.
+//! `nervebus dead-letters retry`: the events of letters, for a service to emit once more.
 
 use crate::Outcome;
 use crate::command::Command;
@@ -10,26 +10,27 @@ use crate::text::safe_json;
 pub(crate) const COMMAND: Command = Command {
     name: "dead-letters retry",
     arguments: "FILE [ID]...",
-    summary: "Their events as lines, to be emitted once more.",
+    summary: "Their events as lines, for a service to emit once more; emits nothing itself.",
     help: concat!(
         "\
-nervebus dead-letters retry: the events of letters as lines of JSON on standard output, to be emitted once more
+nervebus dead-letters retry: the events of letters as lines of JSON on standard output, for a service to emit once more
 
 Usage:
   nervebus dead-letters retry FILE ID... [--purge]
   nervebus dead-letters retry FILE [OPTIONS] [--purge]
   nervebus dead-letters retry FILE --all [--purge]
 
-A letter can be handed to the one handler that failed only by the bus that has it: a service does that itself, with
-'bus.dead_letters().retry(id)'. What this command can do without one is to write the events as lines of an audit log,
-which 'nervebus replay' or a service takes and emits: then all handlers get them again.
+This command emits nothing and calls no handler: it writes the events as lines of an audit log. A service emits them,
+line by line with Record::from_jsonl and Bus::emit_record, or a file of them with Bus::replay; then all handlers of
+their topics get them, those that had succeeded as well. To hand a letter to the one handler that failed, the bus that
+has it is needed: 'bus.dead_letters().retry(id)' in the service itself.
 
 Options:
 ",
         choice_help!(),
         "  --all              All letters.
-  --purge            Take the letters out of the file once their events are written. Only while no bus uses the file:
-                     it would write them back.
+  --purge            Take the letters out of the file once their events are written to standard output, whatever
+                     becomes of them there. Refused while a bus uses the file; the events are written all the same.
   --json             No difference: the output is always one JSON object a line.
 
 Examples:

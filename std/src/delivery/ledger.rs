@@ -129,9 +129,9 @@ impl SubscriptionAccount {
 pub struct Ledger {
     /// Calls of `emit` in all its forms: `emitted = routed + unrouted + refused + duplicates + emitting`.
     pub emitted: u64,
-    /// Emits that somebody was subscribed to.
+    /// Emits that somebody was subscribed to, or that the durable log has taken.
     pub routed: u64,
-    /// Emits that nobody was subscribed to.
+    /// Emits that had nowhere to go.
     pub unrouted: u64,
     /// Emits that failed.
     pub refused: u64,

@@ -158,8 +158,9 @@ impl LogTap {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts an event in, for whoever has the order and has looked for room. One that is dropped is counted.
-    pub(crate) fn push(&self, mut envelope: Envelope, commit: Option<&Arc<Commit>>, place: Place) {
+    /// Puts an event in, for whoever has the order and has looked for room; whether the log has taken it.
+    /// One that is dropped is counted.
+    pub(crate) fn push(&self, mut envelope: Envelope, commit: Option<&Arc<Commit>>, place: Place) -> bool {
         let seq = envelope.head.seq;
         envelope.expected = 1;
         let later = commit.filter(|commit| commit.level > Level::Accepted);
@@ -185,6 +186,7 @@ impl LogTap {
             (None, Some(commit)) if later.is_none() => commit.settle(Ok(0)),
             _ => {}
         }
+        refused.is_none()
     }
 
     /// Takes who waits for the event of this number.

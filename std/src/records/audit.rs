@@ -24,7 +24,7 @@ use crate::delivery::ledger::AUDIT;
 use crate::error::BuildError;
 use crate::range::{nanos, number};
 use crate::records::audit::log::Plan;
-use crate::records::audit::sync::Sync;
+use crate::records::audit::sync::SyncPolicy;
 use crate::redact::Redactor;
 use crate::redact::screen::Screen;
 
@@ -142,8 +142,8 @@ impl AuditLog {
         self
     }
 
-    /// When what was written is brought to stable storage. Default: [`Sync::Never`].
-    pub fn sync(mut self, policy: Sync) -> Self {
+    /// When what was written is brought to stable storage. Default: [`SyncPolicy::Never`].
+    pub fn sync(mut self, policy: SyncPolicy) -> Self {
         self.plan.sync = policy;
         self
     }
@@ -170,8 +170,8 @@ impl AuditLog {
             wait("rotate_every in nanoseconds", age, AGES)?;
         }
         match self.plan.sync {
-            Sync::Every(every) => wait("sync in nanoseconds", every, SYNCS),
-            Sync::Never | Sync::EachBatch => Ok(()),
+            SyncPolicy::Every(every) => wait("sync in nanoseconds", every, SYNCS),
+            SyncPolicy::Never | SyncPolicy::EachBatch => Ok(()),
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::delivery::dead_letters::store::{DeadLetterStore, Restored};
 use crate::platform::clock::Clock;
 use crate::platform::storage::{AppendFile, Storage};
 use crate::records::dead_letter_log::line::Line;
-use crate::records::dead_letter_log::writer::LetterWriter;
+use crate::records::dead_letter_log::writer::{LetterWriter, open_alone};
 use crate::redact::screen::Screen;
 
 /// Where a bus keeps its dead letters beyond its own life: one JSON object a line.
@@ -30,8 +30,10 @@ use crate::redact::screen::Screen;
 /// before, and without a subscription: they know their handler by its name and pattern. Numbers go on rising.
 ///
 /// A line that was cut off when the process was killed, or that is no line of this log, is skipped and counted. A file
-/// that holds lines, but none of such a log, is refused and left alone. One file belongs to one bus at a time; nothing
-/// guards against two.
+/// that holds lines, but none of such a log, is refused and left alone. One file belongs to one bus at a time, from the
+/// build to the end of its shutdown: where the system has advisory locks, a second bus is refused when it is built, in
+/// this process or another. What is taken out after a shutdown is written as
+/// long as no other bus has had the file since.
 ///
 /// A letter is written by a thread of the bus's own. The thread on which a handler failed hands it over and never waits
 /// for the file: when the writer is so far behind that its [queue](Self::queue) is full, or the file cannot be written,
@@ -102,11 +104,13 @@ impl DeadLetterLog {
         clock: Clock,
         screen: &Screen,
     ) -> io::Result<(DeadLetterStore, LetterWriter)> {
+        // What cannot be read back is refused before anything is made.
+        storage.open_read(&self.path).map(drop)?;
+        let (file, torn): (Box<dyn AppendFile>, bool) = open_alone(&**storage, &self.path)?;
         let found = Found::read(&mut *storage.open_read(&self.path)?, capacity)?;
         if found.foreign > 0 && found.own == 0 {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "it holds other lines than dead letters"));
         }
-        let (file, torn): (Box<dyn AppendFile>, bool) = storage.open_append(&self.path)?;
         let account = Arc::new(LogAccount {
             path: self.path.clone(),
             restored: found.letters.len() as u64,

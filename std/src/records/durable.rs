@@ -9,6 +9,7 @@ pub(crate) mod follower;
 pub(crate) mod line;
 pub(crate) mod writer;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -108,7 +109,8 @@ impl DurableLog {
         }
     }
 
-    /// Makes the topics that this pattern matches durable; may be said several times. Default: none.
+    /// Makes the topics that this pattern matches durable; may be said several times. Default: none, with which the bus is
+    /// not built: such a log would take nothing.
     pub fn topics(mut self, pattern: impl Into<String>) -> Self {
         self.patterns.push(pattern.into());
         self
@@ -188,6 +190,13 @@ impl DurableLog {
 
     /// Checks the settings.
     pub(crate) fn check(&self) -> Result<(), BuildError> {
+        let refuse = |rule: &str| {
+            let error = io::Error::new(io::ErrorKind::InvalidInput, rule);
+            Err(BuildError::Durable { path: self.path.clone(), error })
+        };
+        if self.patterns.is_empty() {
+            return refuse("no topic is durable: say which with `topics`");
+        }
         for pattern in &self.patterns {
             nervebus_core::Pattern::new(pattern)
                 .map_err(|error| BuildError::Pattern { field: "durable.topics".into(), rule: error.to_string() })?;
@@ -198,8 +207,7 @@ impl DurableLog {
         range::wait(|| "durable.checkpoint".into(), self.checkpoint_every, MAX_EVERY)?;
         range::wait(|| "durable.sync_every".into(), self.sync_every, MAX_EVERY)?;
         if self.lane.overflow == Overflow::DropOldest {
-            let rule = "DropOldest would give up what was accepted".into();
-            return Err(BuildError::Durable { path: self.path.clone(), error: std::io::Error::other::<String>(rule) });
+            return refuse("DropOldest would give up what was accepted");
         }
         Ok(())
     }

@@ -112,7 +112,8 @@ impl AuditReader {
         self
     }
 
-    /// Only events of this moment or earlier, by their timestamps. One without a timestamp is not among them.
+    /// Only events from before this moment, by their timestamps. One without a timestamp is not among them. So what one
+    /// span leaves out, the next one [begins](Self::since) with.
     pub fn until(mut self, moment: SystemTime) -> Self {
         self.filter.set_until(moment);
         self

@@ -4,13 +4,14 @@ use std::fmt;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use nervebus_core::{Pattern, Topic};
 use serde::{Deserialize, Serialize};
 
 use crate::records::line::Record;
 use crate::records::reader::entries::AuditEntries;
+use crate::records::reader::filter::seconds;
 use crate::records::reader::{AuditReader, ReadError};
 
 /// The longest line of a file that is read; a longer one is skipped.
@@ -121,15 +122,15 @@ impl Replay {
         self
     }
 
-    /// Only events with a timestamp at or after this one, in seconds since the Unix epoch. Default: all.
-    pub fn since(mut self, seconds: f64) -> Self {
-        self.filter.since = Some(seconds);
+    /// Only events of this moment or later, by their timestamps. One without a timestamp is not among them. Default: all.
+    pub fn since(mut self, moment: SystemTime) -> Self {
+        self.filter.since = Some(seconds(moment));
         self
     }
 
-    /// Only events with a timestamp before this one, in seconds since the Unix epoch. Default: all.
-    pub fn until(mut self, seconds: f64) -> Self {
-        self.filter.until = Some(seconds);
+    /// Only events from before this moment, by their timestamps. One without a timestamp is not among them. Default: all.
+    pub fn until(mut self, moment: SystemTime) -> Self {
+        self.filter.until = Some(seconds(moment));
         self
     }
 

@@ -8,9 +8,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::records::audit::chain::Digits;
+use crate::records::audit::segments::log_of;
 use crate::records::reader::ReadError;
 use crate::records::reader::part;
-use crate::records::verify::finding::Finding;
+use crate::records::verify::finding::{Fault, Finding};
 use crate::records::verify::stream::Stream;
 use crate::records::verify::walk::Walk;
 
@@ -27,8 +28,9 @@ const LONGEST_LINE: usize = 16 << 20;
 ///   grown since;
 /// - whether somebody rewrote everything from some line on with hashes that fit: the hashes have no key. Only an anchor
 ///   behind that line shows it;
-/// - what stood before the oldest line that is there, when older files were rotated away: then the first line itself is
-///   not checked ([`Beginning::Unknown`]), unless the hash before it is given as anchor;
+/// - what stood before the oldest line that is there, when older files were rotated away, or when a single rotated file
+///   is checked: then the first line itself is not checked ([`Beginning::Unknown`]), unless the hash before it is given as
+///   anchor;
 /// - whether a line was changed or lines right before it were taken out, where numbers leave room for both: the finding
 ///   says so.
 ///
@@ -106,7 +108,13 @@ impl AuditVerifier {
         let mut parts = part::snapshot(&self.path)?;
         parts.reverse();
         let mut stream = Stream::new(parts, LONGEST_LINE);
-        let mut walk = Walk::new(self.anchor, stream.files() == 1);
+        // What is one of several files begins in the middle, and one that is compressed was rotated away.
+        let single = stream.files() == 1;
+        let rotated_from = if single { log_of(&self.path) } else { None };
+        let whole =
+            single && rotated_from.is_none() && self.path.extension().is_none_or(|extension| extension != "zst");
+        let mut walk = Walk::new(self.anchor, whole);
+        walk.found.rotated_from = rotated_from;
         while let Some(line) = stream.next()? {
             walk.step(line, &mut stream)?;
             if walk.found.lines.is_multiple_of(4_096) {
@@ -134,12 +142,16 @@ pub struct Verification {
     pub before_chain: u64,
     /// Records at the end of rotated files that say how much is in them, and are right.
     pub seals: u64,
-    /// Rotated files that do not end with such a record, though the next file goes on behind them.
+    /// Rotated files that do not end with such a record, though the next file goes on behind them, or their name says that
+    /// one does.
     pub unsealed: u64,
     /// Pieces of lines that a killed process left, each with the record of it.
     pub recovered: u64,
     /// How many bytes of an unfinished line stand at the end: somebody is writing it, or was killed at it.
     pub unfinished: u64,
+    /// The log that the file belongs to, if it is a single one with the name of a rotated file: then the rest of the log
+    /// was not looked at, what stood before the file is not known, and that is no finding.
+    pub rotated_from: Option<PathBuf>,
     /// How the log begins.
     pub beginning: Beginning,
     /// The hash of the last line. Kept elsewhere, it shows later that nothing before it was touched.
@@ -155,6 +167,14 @@ impl Verification {
     #[must_use]
     pub fn is_intact(&self) -> bool {
         self.found == 0
+    }
+
+    /// Whether nothing could be checked, for no line has a hash, and nobody said that there was one: the only finding is
+    /// [`Fault::NoChain`]. That is how a log looks that was written without a chain, and how one does whose hashes were
+    /// all taken out; so it is not [intact](Self::is_intact) either.
+    #[must_use]
+    pub fn is_unchained(&self) -> bool {
+        self.found == 1 && matches!(self.findings.first(), Some(Finding { fault: Fault::NoChain, .. }))
     }
 }
 

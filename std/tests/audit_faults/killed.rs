@@ -8,17 +8,47 @@ use nervebus::AuditLog;
 
 use super::*;
 
-/// Set for the process that is to be killed: the log's path, its round, and the most bytes of a file.
+/// Set for the process that is to be killed: its round, the kind of log, the most bytes of a file, and the log's path.
 const CHILD: &str = "NERVEBUS_AUDIT_CHILD";
 
-/// How many processes are killed: `NERVEBUS_KILLS`, or this many.
+/// How many processes are killed, unless [`kills`] says so.
 const KILLS: u64 = 60;
 
-fn kills() -> u64 {
-    std::env::var("NERVEBUS_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(KILLS)
+/// What a log is besides lines in files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Plain,
+    /// Tied to a chain, and compressed when it is rotated away.
+    #[cfg(all(feature = "blake3", feature = "compress"))]
+    Tied,
 }
 
-fn random(below: u64) -> u64 {
+impl Kind {
+    fn log(self, path: &str) -> AuditLog {
+        let log = AuditLog::at(path).capacity(256);
+        match self {
+            Self::Plain => log,
+            #[cfg(all(feature = "blake3", feature = "compress"))]
+            Self::Tied => log.chain().compress(),
+        }
+    }
+
+    fn of(name: &str) -> Self {
+        match name {
+            #[cfg(all(feature = "blake3", feature = "compress"))]
+            "Tied" => Self::Tied,
+            _ => Self::Plain,
+        }
+    }
+}
+
+/// How many processes are killed: `NERVEBUS_KILLS`, or `NERVEBUS_CRASH_ROUNDS`, or so many.
+pub(super) fn kills(otherwise: u64) -> u64 {
+    let number = |name: &str| std::env::var(name).ok().and_then(|kills| kills.parse().ok());
+    number("NERVEBUS_KILLS").or_else(|| number("NERVEBUS_CRASH_ROUNDS")).unwrap_or(otherwise)
+}
+
+pub(super) fn random(below: u64) -> u64 {
     RandomState::new().hash_one(0) % below
 }
 
@@ -26,9 +56,9 @@ fn random(below: u64) -> u64 {
 #[test]
 fn the_process_that_is_killed() {
     let Ok(task) = std::env::var(CHILD) else { return };
-    let [round, bytes, path] = *task.splitn(3, ' ').collect::<Vec<_>>() else { panic!("{task}") };
+    let [round, kind, bytes, path] = *task.splitn(4, ' ').collect::<Vec<_>>() else { panic!("{task}") };
     let (round, bytes): (u64, u64) = (round.parse().unwrap(), bytes.parse().unwrap());
-    let log = AuditLog::at(path).capacity(256);
+    let log = Kind::of(kind).log(path);
     let log = if bytes == 0 { log } else { log.rotate(bytes, 1_000) };
     let bus = Bus::builder().audit(log).build().unwrap();
     let (mut out, mut said) = (std::io::stdout(), 0);
@@ -45,10 +75,10 @@ fn the_process_that_is_killed() {
 }
 
 /// Lets a process write until it has said that so many events are written, kills it, and returns what it said last.
-fn run_and_kill(round: u64, bytes: u64, path: &Path, after: u64) -> u64 {
+pub(super) fn run_and_kill(round: u64, kind: Kind, bytes: u64, path: &Path, after: u64) -> u64 {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["killed::the_process_that_is_killed", "--exact", "--nocapture"])
-        .env(CHILD, format!("{round} {bytes} {}", path.display()))
+        .env(CHILD, format!("{round} {kind:?} {bytes} {}", path.display()))
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -73,9 +103,9 @@ fn run_and_kill(round: u64, bytes: u64, path: &Path, after: u64) -> u64 {
 
 /// Kills one process after the other on the same log, and holds the log against what they said.
 fn kill_many(folder: &Folder, bytes: u64) {
-    let rounds = kills();
+    let rounds = kills(KILLS);
     let acknowledged: Vec<u64> =
-        (0..rounds).map(|round| run_and_kill(round, bytes, &folder.log(), random(1_500))).collect();
+        (0..rounds).map(|round| run_and_kill(round, Kind::Plain, bytes, &folder.log(), random(1_500))).collect();
     let bus = Bus::builder().audit(AuditLog::at(folder.log())).build().unwrap();
     emit(&bus, 1..=1);
     assert!(bus.shutdown(GUARD).drained);
@@ -109,5 +139,5 @@ fn a_kill_in_a_rotation_loses_and_doubles_nothing_and_leaves_no_orphan() {
     let folder = Folder::of("rotate");
     kill_many(&folder, 16 * 1024);
     // `files` has found nothing but files of the log.
-    assert!(files(&folder.0).len() > 10);
+    assert!(files(&folder.0).len() as u64 > kills(KILLS) / 6);
 }

@@ -5,6 +5,8 @@
 mod killed;
 mod refused;
 mod small_disk;
+#[cfg(all(feature = "blake3", feature = "compress"))]
+mod tied;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -64,7 +64,7 @@ impl Query {
         self
     }
 
-    /// Only letters that came here at this moment or earlier, by the wall clock.
+    /// Only letters that came here before this moment, by the wall clock.
     pub fn until(mut self, moment: SystemTime) -> Self {
         self.until = Some(moment);
         self
@@ -166,13 +166,14 @@ impl Filter<'_> {
     /// What letters of at least this age pass.
     pub(crate) fn older_than(age: Duration, clock: &Clock) -> Self {
         let until = clock.wall_seconds() - age.as_secs_f64();
-        Self { until: Some(until), ..Self::ALL }
+        // What is just as old is meant as well.
+        Self { until: Some(until.next_up()), ..Self::ALL }
     }
 
     pub(crate) fn passes(&self, letter: &DeadLetter) -> bool {
         self.reason.is_none_or(|reason| letter.reason == reason)
             && self.since.is_none_or(|since| letter.failed_at >= since)
-            && self.until.is_none_or(|until| letter.failed_at <= until)
+            && self.until.is_none_or(|until| letter.failed_at < until)
             && self.subscription.is_none_or(|id| letter.subscription == Some(id))
             && self.handler.is_none_or(|name| &*letter.handler == name)
             && self.topic.is_none_or(|pattern| {

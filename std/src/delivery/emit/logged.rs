@@ -157,7 +157,7 @@ impl Engine {
         if !route.is_all_inline() {
             self.push_lanes(route, envelope, how, patience, receipt, place)?;
         }
-        log.push(record, commit, place);
+        let is_logged = log.push(record, commit, place);
         if let Some(order) = how.order {
             order.give_back();
         }
@@ -165,6 +165,12 @@ impl Engine {
             let waiter = how.extra.and_then(|extra| extra.waiter.as_deref());
             self.emit_inline(topic, route, &mut envelope, waiter, receipt, place);
         }
-        Ok(if is_routed { Exit::Routed } else { Exit::Unrouted })
+        receipt.fate = match (is_routed, is_logged) {
+            (false, false) => return Ok(Exit::Unrouted),
+            (true, false) => Fate::Routed,
+            (false, true) => Fate::Logged,
+            (true, true) => Fate::RoutedAndLogged,
+        };
+        Ok(Exit::Routed)
     }
 }

@@ -17,7 +17,7 @@ use crate::records::audit::chain::{self, Digits, Linker};
 use crate::records::audit::compression::Compression;
 use crate::records::audit::line;
 use crate::records::audit::segments::Names;
-use crate::records::audit::sync::Sync;
+use crate::records::audit::sync::SyncPolicy;
 use crate::records::audit::tail::{self, Fragment, Tail};
 
 /// The topic of the line right behind a torn one that a start has found.
@@ -31,7 +31,7 @@ pub(crate) struct Plan {
     pub(crate) rotate_every: Option<Duration>,
     #[cfg_attr(not(feature = "compress"), allow(dead_code, reason = "nothing can be compressed"))]
     pub(crate) compress: bool,
-    pub(crate) sync: Sync,
+    pub(crate) sync: SyncPolicy,
     pub(crate) chain: bool,
 }
 

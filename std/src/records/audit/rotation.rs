@@ -9,7 +9,7 @@ use crate::platform::clock::nanos;
 use crate::platform::storage::Storage;
 use crate::records::audit::backoff::Backoff;
 use crate::records::audit::log::{Log, Trouble};
-use crate::records::audit::sync::Sync;
+use crate::records::audit::sync::SyncPolicy;
 
 /// The topic of the line that ends a file.
 const SEALED: &str = "system.audit_sealed";
@@ -84,7 +84,7 @@ impl Log {
         self.storage.rename(self.names.active(), &self.names.rotated(1)).map_err(Stopped::writable)?;
         self.file = None;
         count::add(&self.account.rotations, 1);
-        if self.plan.sync != Sync::Never {
+        if self.plan.sync != SyncPolicy::Never {
             self.storage.sync_folder(self.names.folder());
         }
         self.reopen().map_err(|error| Stopped::Unwritable(Trouble { action: "open", error }))?;
@@ -131,7 +131,7 @@ impl Log {
 
     /// Syncs what is about to go out of sight, if anything is synced at all.
     fn sync_before_it_goes(&mut self) {
-        if self.plan.sync != Sync::Never
+        if self.plan.sync != SyncPolicy::Never
             && !self.poisoned
             && self.unsynced > 0
             && let Some(Err(error)) = self.file.as_mut().map(|file| file.sync())
@@ -163,9 +163,9 @@ impl Log {
     fn sync_due(&self) -> Option<u64> {
         match self.plan.sync {
             _ if self.unsynced == 0 || self.poisoned => None,
-            Sync::Never => None,
-            Sync::Every(wait) => Some(self.synced_at.saturating_add(nanos(wait))),
-            Sync::EachBatch => Some(0),
+            SyncPolicy::Never => None,
+            SyncPolicy::Every(wait) => Some(self.synced_at.saturating_add(nanos(wait))),
+            SyncPolicy::EachBatch => Some(0),
         }
     }
 

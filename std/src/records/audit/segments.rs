@@ -163,6 +163,19 @@ impl Names {
     }
 }
 
+/// The path of the log that a file belongs to whose name is that of a rotated file; `None` for any other name.
+#[cfg(feature = "blake3")]
+pub(crate) fn log_of(path: &Path) -> Option<PathBuf> {
+    let compressed = path.extension().is_some_and(|extension| extension.as_encoded_bytes() == &COMPRESSED[1..]);
+    let path = if compressed { path.with_extension("") } else { path.to_owned() };
+    let name = path.file_name()?;
+    // `events.1.jsonl`, and `events.1` of a log whose name has no extension.
+    let numbered = path.with_file_name(path.file_stem()?);
+    let with_extension = path.extension().map(|extension| numbered.with_extension(extension));
+    let logs = [with_extension, Some(numbered)];
+    logs.into_iter().flatten().find(|log| matches!(Names::of(log).kind(name), Some((_, Kind::Whole))))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,6 +219,21 @@ mod tests {
         let (segments, leftovers) = listed("events.jsonl", &found);
         assert_eq!(segments, [(1, false, "events.1.jsonl".to_owned())]);
         assert_eq!(leftovers, ["events.1.jsonl.zst", "events.1.jsonl.zst.tmp", "events.2.jsonl.zst.tmp"]);
+    }
+
+    #[cfg(feature = "blake3")]
+    #[test]
+    fn a_rotated_file_by_itself_is_known_by_its_name() {
+        let of = |path: &str| log_of(Path::new(path)).map(|log| log.display().to_string());
+        let log = |path: &str| Some(path.to_owned());
+        assert_eq!(of("logs/events.1.jsonl"), log("logs/events.jsonl"));
+        assert_eq!(of("logs/events.12.jsonl.zst"), log("logs/events.jsonl"));
+        assert_eq!(of("a.b.2.log"), log("a.b.log"));
+        assert_eq!(of("events.3"), log("events"));
+        for other in ["events.jsonl", "events.01.jsonl", "events.0.jsonl", "events", "events.jsonl.zst", "1.jsonl", "/"]
+        {
+            assert_eq!(of(other), None, "{other}");
+        }
     }
 
     #[test]

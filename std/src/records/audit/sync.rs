@@ -12,7 +12,7 @@ use std::time::Duration;
 /// begun. [`AuditStats::unsynced`](crate::AuditStats::unsynced) counts the lines that this concerned.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Sync {
+pub enum SyncPolicy {
     /// The system decides; only when the bus shuts down the log is synced. The default.
     #[default]
     Never,

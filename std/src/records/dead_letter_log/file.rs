@@ -9,8 +9,9 @@ use serde_json::Value;
 
 use crate::delivery::dead_letters::DeadLetter;
 use crate::platform::log_file::LogFile;
-use crate::platform::storage::{Disk, Storage, append_all};
+use crate::platform::storage::{Disk, append_all};
 use crate::records::dead_letter_log::line::{self, Line};
+use crate::records::dead_letter_log::writer::open_alone;
 use crate::records::reader::forward::Forward;
 
 /// The longest line that is read.
@@ -19,8 +20,8 @@ const LONGEST_LINE: usize = 64 << 20;
 /// The file of a [`DeadLetterLog`](crate::DeadLetterLog), looked at without a bus.
 ///
 /// It shows the file as it was when it was opened. Letters can be taken out, as long as no bus uses the file: a bus
-/// keeps its letters in memory, does not look at what others append, and brings a letter back when it writes the file
-/// anew. Nothing guards against that. A letter cannot be handed to its handler from here; its event can, by whoever reads
+/// keeps its letters in memory, does not look at what others append, and would bring a letter back when it writes the
+/// file anew. A letter cannot be handed to its handler from here; its event can, by whoever reads
 /// [`StoredLetter::event_json`].
 ///
 /// # Cost
@@ -144,7 +145,7 @@ impl DeadLetterFile {
     }
 
     /// Takes letters out: appends a line for each that is there, and brings that to stable storage. Says how many there
-    /// were. For files that no bus uses; see above.
+    /// were.
     ///
     /// # Errors
     ///
@@ -154,7 +155,7 @@ impl DeadLetterFile {
         if there.is_empty() {
             return Ok(0);
         }
-        let (mut file, torn) = Disk.open_append(&self.path)?;
+        let (mut file, torn) = open_alone(&Disk, &self.path)?;
         let mut text = if torn { b"\n".to_vec() } else { Vec::new() };
         there.iter().for_each(|id| line::write_removed(&mut text, *id));
         append_all(&mut *file, &text).1?;

@@ -1,6 +1,7 @@
 //! The thread that writes down what becomes of dead letters.
 
 use std::io;
+use std::path::Path;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Weak};
 
@@ -8,7 +9,7 @@ use crate::delivery::count;
 use crate::delivery::dead_letters::log::{Change, Entry, LogAccount};
 use crate::delivery::dead_letters::store::{Shelf, Snapshot};
 use crate::delivery::failure::drop_quietly;
-use crate::platform::storage::{AppendFile, Storage, append_all};
+use crate::platform::storage::{AppendFile, Standing, Storage, append_all};
 use crate::records::dead_letter_log::line;
 use crate::redact::screen::Screen;
 
@@ -31,7 +32,10 @@ pub(crate) struct LetterWriter {
     account: Arc<LogAccount>,
     /// What the letters pass.
     pub(crate) screen: Screen,
-    file: Box<dyn AppendFile>,
+    /// The file, which nobody else may write to; `None` after a shutdown, when another bus may have it.
+    file: Option<Box<dyn AppendFile>>,
+    /// How large it was then.
+    left: Option<u64>,
     /// Whether the file ends in the middle of a line, which must be ended before the next one begins.
     torn: bool,
     /// The number of the last change that was in the letters when the file was last written anew.
@@ -65,7 +69,8 @@ impl LetterWriter {
             shelf,
             account,
             screen: Screen::default(),
-            file,
+            file: Some(file),
+            left: None,
             torn,
             covered: 0,
             patience: 0,
@@ -88,7 +93,7 @@ impl LetterWriter {
                 self.rewrite();
             }
             if batch.sync {
-                self.sync();
+                self.close();
             }
             self.account.finish(batch.last);
         }
@@ -121,13 +126,11 @@ impl LetterWriter {
         if batch.lines == 0 {
             return true;
         }
-        let seal: &[u8] = if self.torn { b"\n" } else { b"" };
-        let (sealed, result) = append_all(&mut *self.file, seal);
-        self.torn &= sealed == 0;
-        let (taken, result) = match result {
-            Ok(()) => append_all(&mut *self.file, &batch.text),
-            Err(error) => (0, Err(error)),
+        let (sealed, taken, result) = match self.reopen() {
+            Ok((file, torn)) => append_sealed(file, torn, &batch.text),
+            Err(error) => (0, 0, Err(error)),
         };
+        self.torn &= sealed == 0;
         let written = batch.text.get(..taken).unwrap_or_default();
         let lines = written.iter().filter(|byte| **byte == b'\n').count() as u64;
         self.torn |= written.last().is_some_and(|byte| *byte != b'\n');
@@ -164,7 +167,7 @@ impl LetterWriter {
         let (covers, result) = (snapshot.covers, self.replace(snapshot));
         match result {
             Ok((file, lines)) => {
-                (self.file, self.torn, self.covered) = (file, false, covers);
+                (self.file, self.torn, self.covered) = (Some(file), false, covers);
                 (self.patience, self.wait) = (0, 0);
                 self.account.set_lines(lines);
                 count::add(&self.account.rewrites, 1);
@@ -181,9 +184,11 @@ impl LetterWriter {
     }
 
     /// Puts a file with these letters in the place of the present one: what to append to from now on, and its lines.
-    fn replace(&self, snapshot: Snapshot) -> io::Result<(Box<dyn AppendFile>, u64)> {
+    fn replace(&mut self, snapshot: Snapshot) -> io::Result<(Box<dyn AppendFile>, u64)> {
         let Snapshot { letters, last_id, .. } = snapshot;
-        let mut file = match self.storage.begin_replacing(&self.account.path) {
+        // Nobody else may have the file that goes, nor the one that comes.
+        let begun = self.reopen().map(drop).and_then(|()| self.storage.begin_replacing(&self.account.path));
+        let mut file = match begun {
             Ok(file) => file,
             Err(error) => {
                 letters.into_iter().for_each(drop_quietly);
@@ -209,13 +214,62 @@ impl LetterWriter {
         }
         result.and_then(|()| append_all(&mut *file, &text).1)?;
         file.sync()?;
+        // It is new, so this fails for nobody; whoever opens it by its name later finds it taken.
+        file.claim(true);
         self.storage.finish_replacing(&self.account.path)?;
         Ok((file, lines))
     }
 
-    fn sync(&mut self) {
-        if let Err(error) = self.file.sync() {
+    /// The file, opened again if it was let go, and whether it ends in the middle of a line.
+    fn reopen(&mut self) -> io::Result<(&mut dyn AppendFile, bool)> {
+        if self.file.is_none() {
+            let (file, torn) = open_alone(&*self.storage, &self.account.path)?;
+            if self.storage.size(&self.account.path)? != self.left {
+                // Its numbers are no longer ours to give out.
+                return Err(io::Error::new(io::ErrorKind::ResourceBusy, "another bus has written to it since"));
+            }
+            (self.file, self.torn) = (Some(file), torn);
+        }
+        let torn = self.torn;
+        let file = self.file.as_deref_mut().ok_or(io::ErrorKind::NotFound)?;
+        Ok((file, torn))
+    }
+
+    /// Brings what was written to stable storage and lets go of the file, for another bus may have it now.
+    fn close(&mut self) {
+        let Some(mut file) = self.file.take() else { return };
+        if let Err(error) = file.sync() {
             self.account.note_error(&error);
         }
+        // Before it is let go.
+        self.left = self.storage.size(&self.account.path).unwrap_or(None);
     }
+}
+
+/// Appends lines behind the piece of one, if the file ends with that: how many bytes of its end and of the lines it took.
+fn append_sealed(file: &mut dyn AppendFile, torn: bool, text: &[u8]) -> (usize, usize, io::Result<()>) {
+    let seal: &[u8] = if torn { b"\n" } else { b"" };
+    let (sealed, result) = append_all(file, seal);
+    if result.is_err() {
+        return (sealed, 0, result);
+    }
+    let (taken, result) = append_all(file, text);
+    (sealed, taken, result)
+}
+
+/// Opens a file of dead letters for appending, and keeps all others from it until it is dropped; says as well whether it
+/// ends in the middle of a line.
+pub(super) fn open_alone(storage: &dyn Storage, path: &Path) -> io::Result<(Box<dyn AppendFile>, bool)> {
+    const TRIES: usize = 16;
+    for _ in 0..TRIES {
+        let (mut file, torn) = storage.open_append(path)?;
+        if !file.claim(true) {
+            break;
+        }
+        // Whoever had it may have put another in its place before letting go; that one is not claimed yet.
+        if file.standing() == Standing::InPlace {
+            return Ok((file, torn));
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::ResourceBusy, "another bus or command writes to it"))
 }

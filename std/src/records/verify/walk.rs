@@ -112,6 +112,7 @@ impl Walk {
             unsealed: 0,
             recovered: 0,
             unfinished: 0,
+            rotated_from: None,
             beginning: Beginning::Unknown,
             last_hash: None,
             findings: Vec::new(),
@@ -162,6 +163,8 @@ impl Walk {
 
     /// What is left to say at the end.
     pub(crate) fn finish(mut self, expect_last: Option<Digits>) -> Verification {
+        let is_cut = self.found.rotated_from.is_some() && self.found.lines > 0 && !self.was_seal;
+        self.found.unsealed += u64::from(is_cut);
         let end = self.last.take().map(|line| place_of(&line));
         let last = match &self.before {
             Before::Digits(digits) => Some(*digits),

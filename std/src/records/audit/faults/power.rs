@@ -1,12 +1,12 @@
 //! Row 6: syncs, syncs that fail, and the loss of power.
 
 use super::*;
-use crate::Sync;
+use crate::SyncPolicy;
 
 #[test]
 fn what_was_synced_is_there_after_a_power_loss() {
     let disk = SimulatedDisk::default();
-    let (bus, _clock) = bus_on(&disk, log().rotate(1_024, 100).sync(Sync::EachBatch));
+    let (bus, _clock) = bus_on(&disk, log().rotate(1_024, 100).sync(SyncPolicy::EachBatch));
     for n in 1..=30 {
         emit_written(&bus, [n]);
         let since = Instant::now();
@@ -37,7 +37,7 @@ fn what_was_never_synced_is_forgotten_and_that_is_what_never_means() {
 fn a_log_is_synced_when_its_time_has_come_even_if_nothing_more_does() {
     let disk = SimulatedDisk::default();
     let second = Duration::from_secs(1);
-    let (bus, clock) = bus_on(&disk, log().sync(Sync::Every(second)));
+    let (bus, clock) = bus_on(&disk, log().sync(SyncPolicy::Every(second)));
     emit_written(&bus, 1..=3);
     assert_eq!(disk.look(|contents| contents.syncs), 0);
     let since = Instant::now();
@@ -58,7 +58,7 @@ fn a_log_is_synced_when_its_time_has_come_even_if_nothing_more_does() {
 #[test]
 fn a_failed_sync_is_reported_and_never_tried_again_on_the_same_file() {
     let disk = SimulatedDisk::default();
-    let (bus, clock) = bus_on(&disk, log().sync(Sync::EachBatch));
+    let (bus, clock) = bus_on(&disk, log().sync(SyncPolicy::EachBatch));
     let told = told(&bus);
     emit_written(&bus, 1..=2);
     until(&bus, |_| disk.look(|contents| contents.syncs) == 2);
@@ -90,7 +90,7 @@ fn a_failed_sync_is_reported_and_never_tried_again_on_the_same_file() {
 #[test]
 fn a_file_that_can_neither_be_synced_nor_put_aside_is_written_to_and_not_synced_again() {
     let disk = SimulatedDisk::default();
-    let (bus, clock) = bus_on(&disk, log().sync(Sync::EachBatch));
+    let (bus, clock) = bus_on(&disk, log().sync(SyncPolicy::EachBatch));
     disk.change(|contents| (contents.refuses_syncs, contents.refuses_renames) = (true, true));
     emit(&bus, [1]);
     until(&bus, |stats| stats.failing && stats.lag == 0);

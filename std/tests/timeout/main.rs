@@ -5,18 +5,20 @@
     reason = "tests start threads and stop at the first surprise"
 )]
 
-#[path = "support/held.rs"]
+#[path = "../support/held.rs"]
 mod held;
-#[path = "support/until.rs"]
+mod lane;
+mod limit;
+mod shutdown;
+#[path = "../support/until.rs"]
 mod until;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
 
-use nervebus::{Builder, Bus, EmitError, Event, Lane, ManualClock, Overflow, Reason, SubscribeError, json};
+use nervebus::{Builder, Bus, Event, Lane, ManualClock, Reason, json};
 
 use held::held;
 use until::{GUARD, until};
@@ -201,104 +203,6 @@ fn two_handlers_of_one_event_may_both_get_stuck() {
 }
 
 #[test]
-fn stuck_handlers_on_one_lane_hold_up_neither_its_other_handlers_nor_other_lanes() {
-    let clock = ManualClock::new();
-    let bus = bus_on(&clock).lane(Lane::new("healthy")).max_abandoned(4).build().unwrap();
-    let ends = Arc::default();
-    let (handler, begun) = never(&ends);
-    bus.on("stuck").timeout(SECOND).handle(handler).unwrap();
-    bus.on("fine").handle(|_| ()).unwrap();
-    bus.on("other").lane("healthy").handle(|_| ()).unwrap();
-    for round in 1..=4 {
-        bus.emit("stuck", round).unwrap();
-        begun.recv_timeout(GUARD).unwrap();
-        assert!(bus.emit_and_wait("other", round).unwrap().all_handled(), "another lane does not even notice");
-        clock.advance(SECOND);
-        assert!(bus.emit_and_wait("fine", round).unwrap().all_handled());
-        assert_eq!((bus.stats().lanes[0].stuck, bus.stats().lanes[0].healthy), (round, true));
-    }
-    let of = bus.ledger().deliveries();
-    assert_eq!((of.timed_out, of.handled), (4, 8));
-    ends.lock().unwrap().clear();
-    end(&bus);
-    assert_eq!(bus.stats().lanes[1].timed_out, 0);
-}
-
-#[test]
-fn beyond_the_limit_the_lane_says_so_refuses_at_once_and_recovers_when_a_handler_returns() {
-    let clock = ManualClock::new();
-    let narrow = Lane::new("narrow").capacity(2).overflow(Overflow::Block);
-    let bus = bus_on(&clock).default_lane(narrow).max_abandoned(1).build().unwrap();
-    let ends = Arc::default();
-    let (handler, begun) = never(&ends);
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let note = Arc::clone(&seen);
-    bus.on("stuck").name("never").timeout(SECOND).handle(handler).unwrap();
-    let last = bus.on("stuck").priority(1).handle(move |event| note.lock().unwrap().push(event.seq())).unwrap();
-    bus.on("fine").handle(|_| ()).unwrap();
-    let (sender, records) = mpsc::channel();
-    let copy = move |event: &Event<'_>| sender.send((event.topic().to_owned(), event.payload().clone())).unwrap();
-    bus.on("system.*").inline().handle(copy).unwrap();
-    for n in [1, 2] {
-        bus.emit("stuck", n).unwrap();
-        begun.recv_timeout(GUARD).unwrap();
-        if n == 2 {
-            // One emitter waits when the lane loses its worker.
-            bus.emit("fine", 0).unwrap();
-            bus.emit("fine", 0).unwrap();
-            let (emitter, entered) = (bus.clone(), bus.ledger().emitting);
-            let waiting = thread::spawn(move || emitter.emit("fine", 7));
-            until(|| bus.ledger().emitting > entered);
-            clock.advance(SECOND);
-            let error = waiting.join().unwrap().unwrap_err();
-            assert!(matches!(error, EmitError::Full { payload: 7, .. }), "{error}");
-        } else {
-            clock.advance(SECOND);
-            until(|| is_quiet(&bus));
-        }
-    }
-    until(|| !bus.stats().lanes[0].healthy);
-    assert_eq!(bus.stats().lanes[0].stuck, 2);
-    assert!(bus.emit("fine", 1).unwrap_err().is_full(), "nobody waits for a lane that nobody serves");
-    assert_eq!(*seen.lock().unwrap(), [1], "the second event's other handler waits for a worker");
-    let said: Vec<_> = records.try_iter().collect();
-    let topics: Vec<_> = said.iter().map(|(topic, _)| &**topic).collect();
-    assert_eq!(topics, ["system.handler_timeout", "system.handler_timeout", "system.lane_unhealthy"]);
-    assert_eq!((&said[2].1["lane"], &said[2].1["stuck"]), (&json!("narrow"), &json!(["never", "never"])));
-    assert_eq!(bus.dead_letters().by_reason()["handler_timeout"], 2, "which needs no worker");
-
-    ends.lock().unwrap().remove(0);
-    until(|| bus.stats().lanes[0].healthy && is_quiet(&bus));
-    assert_eq!(records.recv_timeout(GUARD).unwrap().0, "system.lane_recovered");
-    assert_eq!(seen.lock().unwrap().len(), 2, "and the second event's other handler has had its turn");
-    assert!(bus.emit_and_wait("fine", 2).unwrap().all_handled());
-    assert_eq!((bus.stats().lanes[0].stuck, bus.stats().lanes[0].late), (1, 1));
-    ends.lock().unwrap().clear();
-    assert!(bus.unsubscribe(last));
-    end(&bus);
-    assert!(records.try_iter().next().is_none(), "each was said once");
-}
-
-#[test]
-fn with_no_thread_to_spare_the_lane_waits_for_its_own() {
-    let clock = ManualClock::new();
-    let bus = bus_on(&clock).max_abandoned(0).build().unwrap();
-    let (handler, begun, go) = held();
-    bus.on("t").timeout(SECOND).handle(handler).unwrap();
-    (1..=3).for_each(|n| assert!(bus.emit("t", n).is_ok()));
-    for n in 1..=3 {
-        assert_eq!(begun.recv_timeout(GUARD), Ok(n));
-        clock.advance(SECOND);
-        until(|| !bus.stats().lanes[0].healthy);
-        go.send(()).unwrap();
-        until(|| bus.stats().lanes[0].healthy);
-    }
-    end(&bus);
-    let of = bus.ledger().deliveries();
-    assert_eq!((of.timed_out, of.handled, bus.stats().lanes[0].late), (3, 0, 3));
-}
-
-#[test]
 fn whoever_waits_for_an_event_waits_no_longer_than_its_handlers_may_take() {
     let clock = ManualClock::new();
     let bus = bus_on(&clock).max_abandoned(0).lane(Lane::new("io")).build().unwrap();
@@ -354,101 +258,6 @@ fn a_handler_sees_what_is_left_of_its_time_and_that_nobody_waits_any_more() {
 }
 
 #[test]
-fn a_default_applies_to_lanes_but_not_inline_and_can_be_turned_off() {
-    let clock = ManualClock::new();
-    let bus = bus_on(&clock).handler_timeout(Some(SECOND)).build().unwrap();
-    let (sender, seen) = mpsc::channel();
-    let look = move |event: &Event<'_>| sender.send(event.deadline()).unwrap();
-    bus.on("t").handle(look.clone()).unwrap();
-    bus.on("t").timeout(SECOND * 5).handle(look.clone()).unwrap();
-    bus.on("t").timeout(None).handle(look.clone()).unwrap();
-    bus.on("t").inline().handle(look.clone()).unwrap();
-    bus.on("t").inline().timeout(None).handle(look).unwrap();
-    assert!(bus.emit_and_wait("t", 1).unwrap().all_handled());
-    assert!(seen.try_iter().eq([None, None, Some(SECOND), Some(SECOND * 5), None]));
-    end(&bus);
-}
-
-#[test]
-fn what_cannot_be_a_timeout_is_refused_with_its_rule() {
-    let bus = Bus::builder().build().unwrap();
-    let day = Duration::from_secs(60 * 60 * 24);
-    let ms = Duration::from_millis(1);
-    for good in [ms, day] {
-        assert!(bus.on("t").timeout(good).handle(|_| ()).is_ok());
-        assert!(Bus::builder().handler_timeout(Some(good)).build().is_ok());
-    }
-    for bad in [Duration::ZERO, ms - NANO, day + NANO, Duration::MAX] {
-        let error = bus.on("t").timeout(bad).handle(|_| ()).unwrap_err();
-        assert!(matches!(error, SubscribeError::InvalidSetting { setting: "timeout", .. }), "{error}");
-        assert!(error.to_string().contains("outside its range 1ms to 86400s"), "{error}");
-        let error = Bus::builder().handler_timeout(Some(bad)).build().unwrap_err();
-        assert!(error.to_string().starts_with("handler_timeout in nanoseconds is "), "{error}");
-    }
-    let error = bus.on("t").inline().timeout(SECOND).handle(|_| ()).unwrap_err();
-    assert_eq!(error.to_string(), "timeout: an inline handler runs on the emitter's thread, and cannot have one");
-    let error = Bus::builder().max_abandoned(1025).build().unwrap_err();
-    assert_eq!(error.to_string(), "max_abandoned is 1025, outside its range 0..=1024");
-    assert!(Bus::builder().max_abandoned(1024).build().is_ok());
-}
-
-#[test]
-fn a_shutdown_names_the_handlers_that_have_not_returned_and_needs_them_for_nothing() {
-    let clock = ManualClock::new();
-    let bus = bus_on(&clock).build().unwrap();
-    let ends = Arc::default();
-    let (handler, begun) = never(&ends);
-    bus.on("t").name("never").timeout(SECOND).handle(handler).unwrap();
-    bus.on("t").name("last").handle(|_| ()).unwrap();
-    bus.emit("t", 1).unwrap();
-    bus.emit("t", 2).unwrap();
-    begun.recv_timeout(GUARD).unwrap();
-    let closing = bus.clone();
-    let stopping = thread::spawn(move || closing.shutdown(SECOND * 3600));
-    until(|| bus.emit("nobody", ()).is_err());
-    clock.advance(SECOND);
-    begun.recv_timeout(GUARD).unwrap();
-    clock.advance(SECOND);
-    let report = stopping.join().unwrap();
-    assert!(report.drained && report.ledger.balanced(), "{report}\n{}", report.ledger);
-    assert_eq!((report.handled, report.timed_out, report.left), (2, 2, 0));
-    assert_eq!(report.lanes[0].stuck, ["never", "never"]);
-    let text = r#"drained: 2 handled, 0 failed, 0 left, 2 timed out, 0 expired; lane "default": handlers ["never", "never"] have not returned"#;
-    assert_eq!(report.to_string(), text);
-    ends.lock().unwrap().clear();
-    until(|| bus.stats().lanes[0].late == 2);
-    assert!(bus.shutdown(GUARD).lanes[0].stuck.is_empty());
-}
-
-#[test]
-fn a_shutdown_with_a_lane_without_a_worker_ends_at_its_deadline_and_accounts_for_everything() {
-    let clock = ManualClock::new();
-    let bus = bus_on(&clock).max_abandoned(0).build().unwrap();
-    let ends = Arc::default();
-    let (handler, begun) = never(&ends);
-    bus.on("t").name("never").timeout(SECOND).handle(handler).unwrap();
-    bus.on("t").name("last").handle(|_| ()).unwrap();
-    (1..=3).for_each(|n| assert!(bus.emit("t", n).is_ok()));
-    begun.recv_timeout(GUARD).unwrap();
-    clock.advance(SECOND);
-    until(|| !bus.stats().lanes[0].healthy);
-    let closing = bus.clone();
-    let stopping = thread::spawn(move || closing.shutdown(SECOND));
-    until(|| clock.waiting() > 0);
-    assert!(!stopping.is_finished());
-    clock.advance(SECOND);
-    let report = stopping.join().unwrap();
-    assert!(!report.drained && report.ledger.balanced(), "{report}\n{}", report.ledger);
-    let of = report.ledger.deliveries();
-    assert_eq!((report.left, of.timed_out, of.dropped, of.pending), (3, 1, 5, 0), "{}", report.ledger);
-    assert_eq!((report.lanes[0].stuck.len(), report.lanes[0].abandoned), (1, false));
-    assert_eq!(bus.dead_letters().by_reason()["shutdown"], 3);
-    ends.lock().unwrap().clear();
-    until(|| bus.stats().lanes[0].late == 1);
-    assert_eq!(bus.ledger().deliveries(), of, "which changes nothing");
-}
-
-#[test]
 fn the_wall_clock_ends_no_call_and_saves_none() {
     let clock = ManualClock::new();
     let bus = bus_on(&clock).build().unwrap();
@@ -464,43 +273,4 @@ fn the_wall_clock_ends_no_call_and_saves_none() {
     until(|| bus.ledger().deliveries().timed_out == 1);
     drop(go);
     end(&bus);
-}
-
-/// Each call is told to return just when its time is up: whoever is first, the delivery has one outcome.
-#[test]
-fn timeouts_that_race_with_returns_leave_each_delivery_one_outcome() {
-    const ROUNDS: u64 = 10_000;
-    let clock = ManualClock::new();
-    let bus = bus_on(&clock).max_abandoned(64).dead_letters(ROUNDS as usize).build().unwrap();
-    let (handler, begun, go) = held();
-    let ms = Duration::from_millis(1);
-    let calls = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&calls);
-    bus.on("t").timeout(ms).handle(handler).unwrap();
-    bus.on("t")
-        .priority(1)
-        .handle(move |_| {
-            counted.fetch_add(1, Ordering::Relaxed);
-        })
-        .unwrap();
-    let (mover, moves) = mpsc::channel::<()>();
-    let moved = clock.clone();
-    let time = thread::spawn(move || moves.iter().for_each(|()| moved.advance(ms)));
-    for round in 0..ROUNDS {
-        bus.emit("t", round).unwrap();
-        begun.recv_timeout(GUARD).unwrap();
-        mover.send(()).unwrap();
-        // The further on, the longer the clock has to get ahead of the return.
-        (0..round % 64).for_each(|_| std::hint::spin_loop());
-        go.send(()).unwrap();
-        until(|| is_quiet(&bus));
-    }
-    drop((mover, go));
-    time.join().unwrap();
-    end(&bus);
-    let of = bus.ledger().deliveries();
-    assert_eq!((of.routed, calls.load(Ordering::Relaxed) as u64), (2 * ROUNDS, ROUNDS));
-    assert_eq!(of.handled - ROUNDS + of.timed_out, ROUNDS, "{}", bus.ledger());
-    assert_eq!(bus.dead_letters().len() as u64, of.timed_out);
-    until(|| bus.stats().lanes[0].late == of.timed_out);
 }
