@@ -1,6 +1,7 @@
 //! The handle that users hold.
 
 mod audit;
+mod metrics;
 mod record;
 mod topology;
 mod typed;

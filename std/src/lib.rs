@@ -131,6 +131,11 @@ pub use crate::error::{
 };
 pub use crate::event::{Event, OwnedEvent};
 pub use crate::event_id::EventId;
+#[cfg(feature = "metrics")]
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+pub use crate::observe::export::FacadeMetrics;
+pub use crate::observe::export::{CallbackMetrics, InMemoryMetrics, MetricsExport, MetricsExporter};
+pub use crate::observe::metrics::{Metric, MetricKind, MetricValue, Metrics, Sample};
 pub use crate::observe::prometheus::PrometheusText;
 pub use crate::observe::stats::{
     BreakerStats, DeadLetterStats, DedupStats, GuardStats, LaneStats, ParkingStats, RetryStats, ShedStats, Stats,

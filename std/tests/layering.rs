@@ -49,7 +49,7 @@ const SPINES: &[&[&str]] = &[
         "delivery/ledger",
     ],
     &["records/line", "records/audit", "records/reader"],
-    &["observe/stats"],
+    &["observe/stats", "observe/metrics"],
 ];
 /// Plain values beside the bands. Every band may import them; they import only each other.
 const VALUES: &[&str] = &["error", "event", "event_id", "payload", "range", "receipt", "typed_event"];

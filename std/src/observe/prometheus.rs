@@ -1,25 +1,12 @@
-//! The figures of a bus as a page that Prometheus scrapes.
+//! Metrics as a page that Prometheus scrapes.
 
-mod page;
+use std::fmt::{Display, Write};
 
-use std::collections::BTreeMap;
+use crate::observe::metrics::{MAX_SERIES, MetricKind, MetricValue, Metrics};
+use crate::observe::stats::Stats;
 
-use self::page::{Kind, Label, Page};
-use super::stats::{BreakerStats, GuardStats, LaneStats, Stats, SubscriptionStats};
-use crate::delivery::dead_letters::log::DeadLetterLogStats;
-use crate::delivery::histogram::Durations;
-use crate::delivery::ledger::LaneAccount;
-use crate::records::audit::account::AuditStats;
-
-/// What all label sets beyond the limit are counted under.
-const OTHER: &str = "_other";
-
-/// Writes [`Stats`] in Prometheus' [text exposition format](https://prometheus.io/docs/instrumenting/exposition_formats/),
-/// version 0.0.4: base units, `_total` for what only grows, one prefix (`nervebus_`).
-///
-/// Labels have bounded values: names of lanes, handlers, patterns and breakers, which are the program's, reasons and classes,
-/// which are ours, and topics of dead letters. Of handlers and topics there can be many; past a [limit](Self::max_series)
-/// all further ones are one, `_other`. No label has anything of an event's payload.
+/// Writes [`Stats`] as [`Metrics`] in Prometheus' [text exposition
+/// format](https://prometheus.io/docs/instrumenting/exposition_formats/), version 0.0.4.
 ///
 /// # Examples
 ///
@@ -41,7 +28,7 @@ pub struct PrometheusText {
 
 impl Default for PrometheusText {
     fn default() -> Self {
-        Self { max_series: 1_000 }
+        Self { max_series: MAX_SERIES }
     }
 }
 
@@ -73,94 +60,8 @@ impl PrometheusText {
     #[must_use]
     pub fn render(&self, stats: &Stats) -> String {
         let mut page = Page::default();
-        bus(&mut page, stats);
-        lanes(&mut page, stats);
-        self.handlers(&mut page, &stats.subscriptions);
-        breakers(&mut page, &stats.breakers);
-        self.dead_letters(&mut page, stats);
-        guards(&mut page, &stats.guards);
-        if let Some(audit) = &stats.audit {
-            self::audit(&mut page, audit);
-        }
-        #[cfg(feature = "durable")]
-        if let Some(durable) = &stats.durable {
-            self::durable(&mut page, durable);
-        }
-        page.into_text()
-    }
-
-    fn handlers(&self, page: &mut Page, subscriptions: &[SubscriptionStats]) {
-        let handlers = Handler::all(subscriptions, self.max_series);
-        if handlers.is_empty() {
-            return;
-        }
-        page.family("nervebus_handler_calls_total", Kind::Counter, "Calls of handlers, by how they ended.");
-        for handler in &handlers {
-            for (outcome, calls) in
-                [("handled", handler.handled), ("failed", handler.failed), ("timed_out", handler.timed_out)]
-            {
-                page.sample("nervebus_handler_calls_total", &handler.labels(Some(("outcome", outcome))), calls);
-            }
-        }
-        page.family("nervebus_handler_retries_total", Kind::Counter, "Calls that were not the first with their event.");
-        for handler in handlers.iter().filter(|handler| handler.retries.is_some()) {
-            page.sample("nervebus_handler_retries_total", &handler.labels(None), handler.retries.unwrap_or(0));
-        }
-        let name = "nervebus_handler_duration_seconds";
-        page.family(name, Kind::Histogram, "How long the calls have taken that were timed; see the builder's timing.");
-        for handler in handlers.iter().filter(|handler| handler.durations.count() > 0) {
-            let durations = &handler.durations;
-            for (edge, calls) in durations.buckets() {
-                page.sample(
-                    &format!("{name}_bucket"),
-                    &handler.labels(Some(("le", &edge.as_secs_f64().to_string()))),
-                    calls,
-                );
-            }
-            page.sample(&format!("{name}_bucket"), &handler.labels(Some(("le", "+Inf"))), durations.count());
-            page.sample(&format!("{name}_sum"), &handler.labels(None), durations.sum().as_secs_f64());
-            page.sample(&format!("{name}_count"), &handler.labels(None), durations.count());
-        }
-    }
-
-    fn dead_letters(&self, page: &mut Page, stats: &Stats) {
-        let letters = &stats.dead_letters;
-        page.single("nervebus_dead_letters_capacity", Kind::Gauge, "Dead letters that can be kept.", letters.capacity);
-        page.family("nervebus_dead_letters", Kind::Gauge, "Dead letters that are kept, by reason.");
-        for (reason, count) in &letters.by_reason {
-            page.sample("nervebus_dead_letters", &[("reason", reason)], count);
-        }
-        page.family("nervebus_dead_letters_by_topic", Kind::Gauge, "Dead letters that are kept, by topic.");
-        for (topic, count) in self.most(&letters.by_topic) {
-            page.sample("nervebus_dead_letters_by_topic", &[("topic", topic)], count);
-        }
-        let totals = [
-            ("nervebus_dead_letters_buried_total", "Dead letters there ever were.", letters.total),
-            (
-                "nervebus_dead_letters_overwritten_total",
-                "Dead letters that made way for newer ones.",
-                letters.overwritten,
-            ),
-            ("nervebus_dead_letters_removed_total", "Dead letters that were taken out by hand.", letters.removed),
-            ("nervebus_dead_letters_retried_total", "Dead letters that were handed back and handled.", letters.retried),
-        ];
-        for (name, help, value) in totals {
-            page.single(name, Kind::Counter, help, value);
-        }
-        if let Some(log) = &letters.log {
-            dead_letter_log(page, log);
-        }
-    }
-
-    /// The topics with the most letters; the sum of all others last.
-    fn most<'a>(&self, by_topic: &'a BTreeMap<String, usize>) -> Vec<(&'a str, usize)> {
-        let mut topics: Vec<(&str, usize)> = by_topic.iter().map(|(topic, count)| (topic.as_str(), *count)).collect();
-        if topics.len() > self.max_series {
-            topics.sort_by_key(|(topic, count)| (std::cmp::Reverse(*count), *topic));
-            let rest = topics.split_off(self.max_series - 1).into_iter().map(|(_, count)| count).sum();
-            topics.push((OTHER, rest));
-        }
-        topics
+        page.add(&stats.metrics_of(self.max_series));
+        page.text
     }
 }
 
@@ -172,262 +73,78 @@ impl Stats {
     }
 }
 
-/// All subscriptions of one handler to one pattern on one lane.
-struct Handler<'a> {
-    name: &'a str,
-    pattern: &'a str,
-    lane: &'a str,
-    handled: u64,
-    failed: u64,
-    timed_out: u64,
-    retries: Option<u64>,
-    durations: Durations,
+/// The page, as far as it is written. Writing to text cannot fail.
+#[derive(Debug, Default)]
+struct Page {
+    text: String,
 }
 
-impl<'a> Handler<'a> {
-    /// In the order in which they were subscribed; from `most` on, they are one.
-    fn all(subscriptions: &'a [SubscriptionStats], most: usize) -> Vec<Self> {
-        let mut places: BTreeMap<[&str; 3], usize> = BTreeMap::new();
-        let distinct = |of: &'a SubscriptionStats| [of.name.as_str(), of.pattern.as_str(), of.lane.as_str()];
-        let total = subscriptions.iter().map(distinct).collect::<std::collections::BTreeSet<_>>().len();
-        let own = if total > most { most - 1 } else { most };
-        let mut handlers: Vec<Self> = Vec::new();
-        for subscription in subscriptions {
-            let [name, pattern, lane] = distinct(subscription);
-            let key = if places.len() < own || places.contains_key(&[name, pattern, lane]) {
-                [name, pattern, lane]
-            } else {
-                [OTHER; 3]
+impl Page {
+    fn add(&mut self, metrics: &Metrics) {
+        for metric in metrics.iter() {
+            let (name, help) = (metric.name, metric.help);
+            let kind = match metric.kind {
+                MetricKind::Counter => "counter",
+                MetricKind::Gauge => "gauge",
+                MetricKind::Histogram => "histogram",
             };
-            let place = *places.entry(key).or_insert(handlers.len());
-            if place == handlers.len() {
-                let [name, pattern, lane] = key;
-                let durations = Durations::default();
-                handlers.push(Self {
-                    name,
-                    pattern,
-                    lane,
-                    handled: 0,
-                    failed: 0,
-                    timed_out: 0,
-                    retries: None,
-                    durations,
-                });
-            }
-            if let Some(handler) = handlers.get_mut(place) {
-                handler.add(subscription);
+            let _ = write!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+            for sample in &metric.samples {
+                match &sample.value {
+                    MetricValue::Number(number) => self.series(name, "", &sample.labels, None, number),
+                    MetricValue::Durations(durations) => {
+                        for (edge, calls) in durations.buckets() {
+                            let edge = edge.as_secs_f64().to_string();
+                            self.series(name, "_bucket", &sample.labels, Some(&edge), calls);
+                        }
+                        self.series(name, "_bucket", &sample.labels, Some("+Inf"), durations.count());
+                        self.series(name, "_sum", &sample.labels, None, durations.sum().as_secs_f64());
+                        self.series(name, "_count", &sample.labels, None, durations.count());
+                    }
+                }
             }
         }
-        handlers
     }
 
-    fn add(&mut self, of: &SubscriptionStats) {
-        self.handled += of.handled;
-        self.failed += of.failed;
-        self.timed_out += of.timed_out;
-        if let Some(retry) = of.retry {
-            *self.retries.get_or_insert(0) += retry.retries;
+    fn series(&mut self, name: &str, suffix: &str, labels: &[(&str, String)], edge: Option<&str>, value: impl Display) {
+        self.text.push_str(name);
+        self.text.push_str(suffix);
+        let labels = labels.iter().map(|(label, value)| (*label, value.as_str()));
+        let mut before = '{';
+        for (label, value) in labels.chain(edge.map(|edge| ("le", edge))) {
+            self.text.push(before);
+            self.text.push_str(label);
+            self.text.push_str("=\"");
+            value.chars().for_each(|c| self.escaped(c));
+            self.text.push('"');
+            before = ',';
         }
-        self.durations += &of.durations;
+        if before == ',' {
+            self.text.push('}');
+        }
+        let _ = writeln!(self.text, " {value}");
     }
 
-    fn labels<'b>(&'b self, further: Option<Label<'b>>) -> Vec<Label<'b>> {
-        let own = [("handler", self.name), ("pattern", self.pattern), ("lane", self.lane)];
-        own.into_iter().chain(further).collect()
-    }
-}
-
-fn bus(page: &mut Page, stats: &Stats) {
-    page.family("nervebus_build_info", Kind::Gauge, "The version of nervebus; always 1.");
-    page.sample("nervebus_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
-    page.single("nervebus_uptime_seconds", Kind::Gauge, "Since the bus was built.", stats.uptime.as_secs_f64());
-    page.single("nervebus_subscriptions", Kind::Gauge, "Subscriptions.", stats.active_subscriptions);
-    page.single("nervebus_topics", Kind::Gauge, "Topics that were subscribed to by name or emitted on.", stats.topics);
-    page.single("nervebus_events_emitted_total", Kind::Counter, "Calls of emit in all its forms.", stats.emitted);
-    page.family("nervebus_emits_ended_total", Kind::Counter, "Emits by how they ended.");
-    let ledger = &stats.ledger;
-    let outcomes = [
-        ("routed", ledger.routed),
-        ("unrouted", ledger.unrouted),
-        ("refused", ledger.refused),
-        ("duplicate", ledger.duplicates),
-    ];
-    for (outcome, count) in outcomes {
-        page.sample("nervebus_emits_ended_total", &[("outcome", outcome)], count);
-    }
-    page.single("nervebus_events_pending", Kind::Gauge, "Events in lanes or in workers' hands.", stats.pending);
-    page.single("nervebus_records_emitted_total", Kind::Counter, "Events that the bus emitted itself.", ledger.system);
-    page.single(
-        "nervebus_records_lost_total",
-        Kind::Counter,
-        "Events of the bus's own that found no room.",
-        ledger.system_lost,
-    );
-    page.single(
-        "nervebus_ledger_balanced",
-        Kind::Gauge,
-        "Whether the books add up: 1 or 0.",
-        u8::from(ledger.balanced()),
-    );
-    page.family("nervebus_redacted_values_total", Kind::Counter, "Values that were redacted, by class.");
-    for (class, count) in &stats.redacted {
-        page.sample("nervebus_redacted_values_total", &[("class", class)], count);
-    }
-}
-
-/// A metric: its name, its help, and where its value is.
-type Of<T> = (&'static str, &'static str, fn(&T) -> u64);
-
-fn lanes(page: &mut Page, stats: &Stats) {
-    let gauges: [Of<LaneStats>; 6] = [
-        ("nervebus_lane_capacity_events", "Events that a lane can hold.", |lane| lane.capacity as u64),
-        ("nervebus_lane_waiting_events", "Events that wait in a lane.", |lane| lane.len as u64),
-        ("nervebus_lane_free_slots", "Events that would fit into a lane.", |lane| lane.free_slots as u64),
-        ("nervebus_lane_retrying_deliveries", "Deliveries that wait to be tried again.", |lane| lane.retrying),
-        ("nervebus_lane_stuck_calls", "Calls that did not end in time and have not ended since.", |lane| {
-            lane.stuck as u64
-        }),
-        ("nervebus_lane_healthy", "Whether somebody serves the lane: 1 or 0.", |lane| lane.healthy.into()),
-    ];
-    for (name, help, value) in gauges {
-        page.family(name, Kind::Gauge, help);
-        for lane in &stats.lanes {
-            page.sample(name, &[("lane", &lane.name)], value(lane));
+    /// A character of a label's value.
+    fn escaped(&mut self, c: char) {
+        match c {
+            '\\' => self.text.push_str("\\\\"),
+            '"' => self.text.push_str("\\\""),
+            '\n' => self.text.push_str("\\n"),
+            c => self.text.push(c),
         }
     }
-    let name = "nervebus_lane_shed_events_total";
-    page.family(name, Kind::Counter, "Events that a lane has shed, by class.");
-    for (lane, shed) in stats.lanes.iter().filter_map(|lane| Some((&lane.name, lane.shed.as_ref()?))) {
-        for (class, count) in [("low", shed.low), ("normal", shed.normal), ("high", shed.high)] {
-            page.sample(name, &[("lane", lane), ("class", class)], count);
-        }
-    }
-    deliveries(page, &stats.ledger.lanes);
 }
 
-fn deliveries(page: &mut Page, accounts: &[LaneAccount]) {
-    let name = "nervebus_lane_deliveries_taken_on_total";
-    page.family(name, Kind::Counter, "Deliveries that a lane has taken on: events times handlers.");
-    for lane in accounts {
-        page.sample(name, &[("lane", &lane.name)], lane.deliveries.routed);
-    }
-    let name = "nervebus_lane_deliveries_ended_total";
-    page.family(name, Kind::Counter, "What became of a lane's deliveries.");
-    for lane in accounts {
-        let of = &lane.deliveries;
-        let outcomes = [
-            ("handled", of.handled),
-            ("failed", of.failed),
-            ("timed_out", of.timed_out),
-            ("dropped", of.dropped),
-            ("expired", of.expired),
-            ("cancelled", of.cancelled),
-        ];
-        for (outcome, count) in outcomes {
-            page.sample(name, &[("lane", &lane.name), ("outcome", outcome)], count);
-        }
-    }
-    let name = "nervebus_lane_deliveries_pending";
-    page.family(name, Kind::Gauge, "Deliveries that have no outcome yet.");
-    for lane in accounts {
-        page.sample(name, &[("lane", &lane.name)], lane.deliveries.pending);
-    }
-    let name = "nervebus_lane_dropped_events_total";
-    page.family(name, Kind::Counter, "Events that a lane has dropped.");
-    for lane in accounts {
-        page.sample(name, &[("lane", &lane.name)], lane.dropped_events);
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn breakers(page: &mut Page, breakers: &[BreakerStats]) {
-    if breakers.is_empty() {
-        return;
-    }
-    page.family("nervebus_breaker_state", Kind::Gauge, "1 for the state that a breaker is in.");
-    for breaker in distinct(breakers) {
-        for state in ["closed", "half-open", "open"] {
-            let is_it = u8::from(breaker.state == state);
-            page.sample("nervebus_breaker_state", &[("breaker", &breaker.name), ("state", state)], is_it);
-        }
-    }
-    page.family("nervebus_breaker_opened_total", Kind::Counter, "How often a breaker has opened.");
-    for breaker in distinct(breakers) {
-        page.sample("nervebus_breaker_opened_total", &[("breaker", &breaker.name)], breaker.opened);
-    }
-    page.family("nervebus_breaker_refused_calls_total", Kind::Counter, "Calls that a breaker has refused.");
-    for breaker in distinct(breakers) {
-        page.sample("nervebus_breaker_refused_calls_total", &[("breaker", &breaker.name)], breaker.refused);
-    }
-}
-
-/// Each name once: two breakers may have the same, and samples may not.
-fn distinct(breakers: &[BreakerStats]) -> impl Iterator<Item = &BreakerStats> {
-    let mut seen = std::collections::BTreeSet::new();
-    breakers.iter().filter(move |breaker| seen.insert(&breaker.name))
-}
-
-fn guards(page: &mut Page, guards: &GuardStats) {
-    page.family("nervebus_rate_limited_emits_total", Kind::Counter, "Emits that a rate limit refused.");
-    page.sample("nervebus_rate_limited_emits_total", &[("limit", "topic")], guards.limited_by_topic);
-    page.sample("nervebus_rate_limited_emits_total", &[("limit", "source")], guards.limited_by_source);
-    page.single("nervebus_storms_total", Kind::Counter, "Storms that have begun.", guards.storms);
-    let help = "Emits that were refused because of a storm.";
-    page.single("nervebus_storm_refused_emits_total", Kind::Counter, help, guards.refused_in_storms);
-    if let Some(dedup) = &guards.dedup {
-        page.single("nervebus_dedup_keys", Kind::Gauge, "Keys that the window for duplicates holds.", dedup.len);
-        page.single("nervebus_dedup_capacity_keys", Kind::Gauge, "Keys that it can hold.", dedup.capacity);
-        let help = "Keys that were forgotten before their time.";
-        page.single("nervebus_dedup_evicted_early_total", Kind::Counter, help, dedup.evicted_early);
-    }
-}
-
-fn audit(page: &mut Page, audit: &AuditStats) {
-    page.single("nervebus_audit_waiting_events", Kind::Gauge, "Events that wait to be written.", audit.lag);
-    page.single("nervebus_audit_file_bytes", Kind::Gauge, "Bytes in the file that is written to.", audit.file_bytes);
-    let help = "Whether the last attempt to write, sync or rotate failed: 1 or 0.";
-    page.single("nervebus_audit_failing", Kind::Gauge, help, u8::from(audit.failing));
-    let totals = [
-        ("nervebus_audit_lines_total", "Events that were written to the audit log.", audit.lines),
-        ("nervebus_audit_bytes_total", "Bytes that were written to the audit log.", audit.bytes),
-        ("nervebus_audit_rotations_total", "Files of the audit log that were put aside.", audit.rotations),
-        ("nervebus_audit_dropped_events_total", "Events that were lost to the audit log.", audit.dropped),
-        ("nervebus_audit_unsynced_lines_total", "Lines in files that failed to sync.", audit.unsynced),
-        ("nervebus_audit_errors_total", "Writes, syncs and rotations that failed.", audit.errors),
-    ];
-    for (name, help, value) in totals {
-        page.single(name, Kind::Counter, help, value);
-    }
-}
-
-fn dead_letter_log(page: &mut Page, log: &DeadLetterLogStats) {
-    page.single(
-        "nervebus_dead_letter_log_errors_total",
-        Kind::Counter,
-        "Writes of dead letters that failed.",
-        log.errors,
-    );
-    page.single("nervebus_dead_letter_log_lost_lines_total", Kind::Counter, "Lines that were not written.", log.lost);
-}
-
-#[cfg(feature = "durable")]
-fn durable(page: &mut Page, log: &crate::records::durable::DurableStats) {
-    page.single("nervebus_durable_waiting_events", Kind::Gauge, "Events that wait for the durable log.", log.lag);
-    page.single("nervebus_durable_held_bytes", Kind::Gauge, "Bytes of all lines that are kept.", log.held_bytes);
-    let totals = [
-        ("nervebus_durable_lines_total", "Events that were written to the durable log.", log.lines),
-        ("nervebus_durable_bytes_total", "Bytes that were written to the durable log.", log.bytes),
-        ("nervebus_durable_syncs_total", "Syncs that succeeded.", log.syncs),
-        ("nervebus_durable_dropped_events_total", "Events that are not in the log for certain.", log.dropped),
-        ("nervebus_durable_write_errors_total", "Writes that failed.", log.write_errors),
-        ("nervebus_durable_sync_errors_total", "Syncs that failed.", log.sync_errors),
-        ("nervebus_durable_retired_lines_total", "Lines that were let go by size and age.", log.retired),
-    ];
-    for (name, help, value) in totals {
-        page.single(name, Kind::Counter, help, value);
-    }
-    let name = "nervebus_durable_subscription_lag_events";
-    page.family(name, Kind::Gauge, "Positions between a durable subscription and the end of the log.");
-    for subscription in &log.subscriptions {
-        page.sample(name, &[("subscription", &subscription.name)], subscription.lag);
+    #[test]
+    fn a_label_cannot_forge_a_sample() {
+        let mut page = Page::default();
+        let labels = [("handler", "a\"} 1\nm{x=\"b\\".to_owned()), ("lane", "inline".to_owned())];
+        page.series("m", "", &labels, None, 7);
+        assert_eq!(page.text, "m{handler=\"a\\\"} 1\\nm{x=\\\"b\\\\\",lane=\"inline\"} 7\n");
     }
 }
