@@ -34,14 +34,15 @@ Usage:
 
 FILE is the file that an audit log is written to; its rotated and compressed files come before it. Or it is the folder
 of a durable log that no bus has open, where this command was built with the feature 'durable'. Events are written to
-standard output as the lines that they are, one JSON object each, for a program that emits them again: it reads a line with
-Record::from_jsonl and gives it to Bus::emit_record. Memory does not depend on how much there is. The bus's own records
-(system.*) are left out unless --type asks for them.
+standard output as the lines that they are, one JSON object each, for a program that emits them again: it reads a
+line with Record::from_jsonl and gives it to Bus::emit_record. Memory does not depend on how much there is. The bus's
+own records (system.*) are left out unless --type asks for them.
 
 Options:
 ",
         filters_help!(),
-        "  --from POSITION    Begin at this line, counted from 1 over all files of the log; or at this position of a\n                     durable log.
+        "  --from POSITION    Begin at this line, counted from 1 over all files of the log; or at this position of a
+                     durable log.
   --from-seq N       Only events that had this number or a higher one on their bus, which counts anew in each run.
   --limit N          At most so many.
   --speed SPEED      as-recorded: with the pauses that the timestamps have between them; 10: ten times as fast as that;
