@@ -18,6 +18,7 @@ fi
 $test_command
 
 cargo test --package nervebus --features affinity --test worker
+cargo test --package nervebus-cli --features durable --test replay
 
 # What says something else when a feature is on; the rest was run above. A crash round takes seconds.
 with_features=(

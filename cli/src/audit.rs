@@ -11,12 +11,16 @@ use std::io;
 use std::time::SystemTime;
 
 use nervebus::{AuditEntry, AuditReader, Pattern, ReadError, ReadTally};
+#[cfg(feature = "durable")]
+use nervebus::{Record, Topic};
 
 use crate::Outcome;
 use crate::options::{UsageError, Values};
 use crate::output::{self, Output};
 use crate::text::{safe, safe_json, short};
 use crate::time;
+#[cfg(feature = "durable")]
+use crate::time::since_1970;
 
 /// What `--help` says of the options that choose events.
 macro_rules! filters_help {
@@ -83,6 +87,23 @@ impl Filters {
             reader = reader.source(source);
         }
         Ok(reader)
+    }
+}
+
+#[cfg(feature = "durable")]
+impl Filters {
+    /// Whether an event is one of these.
+    pub(crate) fn takes(&self, record: &Record) -> bool {
+        let matches = |pattern: &String| match (Pattern::new(pattern), Topic::new(&record.event_type)) {
+            (Ok(pattern), Ok(topic)) => pattern.matches(topic),
+            _ => false,
+        };
+        let at = record.timestamp.and_then(since_1970);
+        self.pattern.as_ref().is_none_or(matches)
+            && self.since.is_none_or(|since| at.is_some_and(|at| at >= since))
+            && self.until.is_none_or(|until| at.is_some_and(|at| at < until))
+            && self.correlation.as_ref().is_none_or(|id| record.correlation_id.as_ref() == Some(id))
+            && self.source.as_ref().is_none_or(|source| record.source.as_ref() == Some(source))
     }
 }
 

@@ -1,16 +1,23 @@
 //! `nervebus replay`: the events of a log once more, in order and at a pace.
 
+#[cfg(feature = "durable")]
+mod durable;
+mod source;
+
+use std::ffi::OsStr;
 use std::io::{self, Write};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nervebus::{AuditEntries, AuditEntry, AuditReader, ReadError, Speed, json};
+use nervebus::{AuditReader, Speed, json};
 
+use self::source::{Counts, Item, Source, seq};
 use crate::Outcome;
-use crate::audit::{Filters, account, filters_help, refused};
+use crate::audit::{Filters, filters_help, refused};
 use crate::command::Command;
 use crate::options::{Arguments, UsageError};
-use crate::output::{Output, outcome};
+use crate::output::{Output, complain, outcome};
 use crate::progress::Progress;
 use crate::text::safe_json;
 
@@ -25,15 +32,17 @@ nervebus replay: the events of a log once more, in the order in which they were 
 Usage:
   nervebus replay FILE [OPTIONS]
 
-FILE is the file that the log is written to; its rotated and compressed files come before it. Events are written to
-standard output as the lines that they are, one JSON object each, for a program that emits them again: it reads a line
-with Record::from_jsonl and gives it to Bus::emit_record. Memory does not depend on how much there is. The bus's own
-records (system.*) are left out unless --type asks for them.
+FILE is the file that an audit log is written to; its rotated and compressed files come before it. Or it is the folder
+of a durable log that no bus has open, where this command was built with the feature 'durable'. Events are written to
+standard output as the lines that they are, one JSON object each, for a program that emits them again: it reads a
+line with Record::from_jsonl and gives it to Bus::emit_record. Memory does not depend on how much there is. The bus's
+own records (system.*) are left out unless --type asks for them.
 
 Options:
 ",
         filters_help!(),
-        "  --from POSITION    Begin at this line, counted from 1 over all files of the log.
+        "  --from POSITION    Begin at this line, counted from 1 over all files of the log; or at this position of a
+                     durable log.
   --from-seq N       Only events that had this number or a higher one on their bus, which counts anew in each run.
   --limit N          At most so many.
   --speed SPEED      as-recorded: with the pauses that the timestamps have between them; 10: ten times as fast as that;
@@ -46,6 +55,7 @@ stays right when files are rotated or compressed, but not when the oldest is rem
 Examples:
   nervebus replay events.jsonl --type 'order.*' --since 2h --speed 10 | your-service --events -
   nervebus replay events.jsonl --from 1201 --limit 100 --speed 50/s > piece.jsonl
+  nervebus replay durable-log --type 'order.*' --from 5000
 
 Exit codes: 0 replayed, whether something was found or not; 1 some lines were skipped; 2 wrong command line; 3 cannot
 read or write.
@@ -92,13 +102,38 @@ fn run(mut arguments: Arguments) -> Result<Outcome, UsageError> {
         }
         Ok(true)
     })?;
-    let file = arguments.file()?;
+    let log = arguments.file()?;
     arguments.end()?;
-    let reader = AuditReader::open(file).and_then(|reader| filters.apply(reader));
+    if Path::new(&log).is_dir() {
+        return Ok(replay_folder(&log, filters, &plan, arguments.json));
+    }
+    let reader = AuditReader::open(log).and_then(|reader| filters.apply(reader));
     Ok(match reader.and_then(|reader| reader.oldest_first()) {
         Ok(entries) => outcome(write(entries.from_line(plan.from), &plan, arguments.json)),
         Err(error) => refused(&error),
     })
+}
+
+/// The folder of a durable log.
+#[cfg(feature = "durable")]
+fn replay_folder(folder: &OsStr, filters: Filters, plan: &Plan, json: bool) -> Outcome {
+    match durable::DurableEvents::open(folder, filters, plan.from) {
+        Ok(events) => outcome(write(events, plan, json)),
+        Err(error) => {
+            complain(&format!("cannot read the durable log {}: {error}", folder.display()));
+            Outcome::Failed
+        }
+    }
+}
+
+#[cfg(not(feature = "durable"))]
+fn replay_folder(folder: &OsStr, _: Filters, _: &Plan, _: bool) -> Outcome {
+    complain(&format!(
+        "{} is a folder. A durable log is one, but this command was built without the feature 'durable' that reads it; \
+         'cargo install nervebus-cli --features durable' builds one with it. Of an audit log, name the file.",
+        folder.display()
+    ));
+    Outcome::Failed
 }
 
 /// What a speed may be written as.
@@ -117,60 +152,62 @@ fn speed(text: &str) -> Option<Speed> {
     factor.map(Speed::Times)
 }
 
-fn write(mut entries: AuditEntries, plan: &Plan, json: bool) -> io::Result<Outcome> {
-    let (mut out, mut progress, mut trouble) = (Output::new(), Progress::new(), None::<ReadError>);
+fn write(mut events: impl Source, plan: &Plan, json: bool) -> io::Result<Outcome> {
+    let (mut out, mut progress, mut trouble) = (Output::new(), Progress::new(), None);
     let (mut account_of, mut pace) = (Account::default(), Pace::new(plan.speed));
     account_of.completed = loop {
         if account_of.given == plan.limit {
             break false;
         }
-        match entries.next() {
+        match events.next() {
             None => break true,
             // What follows would not be in order without it.
             Some(Err(error)) => {
                 trouble = Some(error);
                 break false;
             }
-            Some(Ok(entry)) if !plan.asks_for(&entry) => account_of.left_out += 1,
-            Some(Ok(entry)) => {
-                let wait = pace.wait(entry.record.timestamp);
+            Some(Ok(item)) if !plan.asks_for(&item) => account_of.left_out += 1,
+            Some(Ok(item)) => {
+                let wait = pace.wait(item.timestamp);
                 if !wait.is_zero() {
                     // Whoever reads has everything that is due before this one.
                     out.flush()?;
                     pause(wait);
                 }
-                out.line(&safe_json(entry.json()))?;
+                out.line(&safe_json(&item.json))?;
                 account_of.given += 1;
             }
         }
-        progress.at(entries.tally().bytes);
+        progress.at(events.counts().bytes);
     };
     out.flush()?;
     drop(progress);
-    let clean = account(entries.tally());
-    account_of.say(&entries, json);
-    Ok(trouble.map_or(clean, |error| refused(&error)))
+    let clean = events.settle();
+    account_of.say(&events.counts(), json);
+    Ok(trouble.map_or(clean, |error| {
+        complain(&error);
+        Outcome::Failed
+    }))
 }
 
 impl Plan {
-    fn asks_for(&self, entry: &AuditEntry) -> bool {
-        (self.own || !entry.record.event_type.starts_with("system."))
-            && self.from_seq.is_none_or(|from| entry.seq().is_some_and(|seq| seq >= from))
+    fn asks_for(&self, item: &Item) -> bool {
+        (self.own || !item.event_type.starts_with("system."))
+            && self.from_seq.is_none_or(|from| seq(&item.json).is_some_and(|seq| seq >= from))
     }
 }
 
 impl Account {
     /// Says on standard error what was done and where to go on.
-    fn say(&self, entries: &AuditEntries, json: bool) {
+    fn say(&self, counts: &Counts, json: bool) {
         let Self { given, left_out, completed } = *self;
-        let (tally, next) = (entries.tally(), entries.next_line());
-        let left_out = left_out + tally.other;
+        let (left_out, next) = (left_out + counts.left_out, counts.next);
         let text = if json {
             json!({
                 "given": given,
                 "left_out": left_out,
-                "skipped": tally.skipped,
-                "unfinished": tally.unfinished,
+                "skipped": counts.skipped,
+                "unfinished": counts.unfinished,
                 "next": next,
                 "completed": completed,
             })

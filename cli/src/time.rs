@@ -96,7 +96,7 @@ fn seconds(text: &str) -> Option<f64> {
     Record::from_jsonl(event.as_bytes()).ok()?.timestamp
 }
 
-fn since_1970(seconds: f64) -> Option<SystemTime> {
+pub(crate) fn since_1970(seconds: f64) -> Option<SystemTime> {
     let span = Duration::try_from_secs_f64(seconds.abs()).ok()?;
     if seconds < 0.0 { UNIX_EPOCH.checked_sub(span) } else { UNIX_EPOCH.checked_add(span) }
 }

@@ -5,9 +5,13 @@
 #[path = "support/run.rs"]
 mod run;
 
+#[cfg(feature = "durable")]
+use std::fs;
 use std::time::{Duration, Instant};
 
 use nervebus::Bus;
+#[cfg(feature = "durable")]
+use nervebus::{DurableLog, json};
 use run::{Folder, line, lines, numbers, object};
 
 const SEAL: &str =
@@ -125,4 +129,50 @@ fn a_compressed_file_that_is_damaged_costs_its_rest_and_nothing_else() {
     let (code, given, stderr) = replay(&folder, &[]);
     assert_eq!(code, 1);
     assert!(given.ends_with(&[4, 5, 6, 7, 8, 9]) && stderr.contains("events.2.jsonl.zst"), "{given:?} {stderr}");
+}
+
+#[cfg(not(feature = "durable"))]
+#[test]
+fn a_folder_is_refused_with_what_would_read_it() {
+    let folder = Folder::new();
+    let (code, stdout, stderr) = folder.run(&["replay", "."]);
+    assert_eq!((code, &*stdout), (3, ""));
+    assert!(
+        stderr.contains("built without the feature 'durable'") && stderr.contains("--features durable"),
+        "{stderr}"
+    );
+}
+
+#[cfg(feature = "durable")]
+#[test]
+fn the_folder_of_a_durable_log_is_replayed_by_its_positions() {
+    let folder = Folder::new();
+    let bus = Bus::builder().durable(DurableLog::at(folder.path("log")).topics("order.*")).build().unwrap();
+    for n in 1..=300_u64 {
+        let topic = if n % 100 == 0 { "order.paid" } else { "order.placed" };
+        let event = bus.event(topic, json!({"n": n})).correlation_id(format!("c-{}", n % 3)).timestamp(n as f64);
+        event.source("shop").emit().unwrap();
+    }
+    let (code, _, stderr) = folder.run(&["replay", "log"]);
+    assert!(code == 3 && stderr.contains("another process or bus has it open"), "{stderr}");
+    assert!(bus.shutdown(Duration::from_secs(60)).drained);
+    drop(bus);
+    let given = |arguments: &[&str]| {
+        let (code, stdout, stderr) = folder.run(&[&["replay", "log"], arguments].concat());
+        (code, numbers(&stdout), stderr)
+    };
+    let (code, all, stderr) = given(&[]);
+    assert_eq!((code, all), (0, (1..=300).collect()));
+    assert_eq!(stderr, "nervebus: 300 events, 0 left out, to the end; go on with --from 301\n");
+    let (_, piece, stderr) = given(&["--from", "10", "--limit", "2"]);
+    assert_eq!((piece, stderr.contains("go on with --from 12")), (vec![10, 11], true), "{stderr}");
+    assert_eq!(given(&["--type", "order.paid"]).1, [100, 200, 300]);
+    assert_eq!(given(&["--since", "5", "--until", "8"]).1, [5, 6, 7]);
+    assert_eq!(given(&["--correlation", "c-0", "--until", "10", "--source", "shop"]).1, [3, 6, 9]);
+    assert_eq!(given(&["--from-seq", "299"]).1, [299, 300]);
+
+    fs::create_dir(folder.path("empty")).unwrap();
+    let (code, _, stderr) = folder.run(&["replay", "empty"]);
+    assert!(code == 3 && stderr.contains("there is no durable log in this folder"), "{stderr}");
+    assert_eq!(fs::read_dir(folder.path("empty")).unwrap().count(), 0, "and none was made");
 }

@@ -155,6 +155,9 @@ pub use crate::records::dead_letter_log::DeadLetterLog;
 pub use crate::records::dead_letter_log::file::{DeadLetterFile, StoredLetter};
 #[cfg(feature = "durable")]
 #[cfg_attr(docsrs, doc(cfg(feature = "durable")))]
+pub use crate::records::durable::reader::{DurableEntry, DurableReader};
+#[cfg(feature = "durable")]
+#[cfg_attr(docsrs, doc(cfg(feature = "durable")))]
 pub use crate::records::durable::{DurableLog, DurableStats, DurableSubscriptionStats};
 pub use crate::records::line::{LineError, Record};
 pub use crate::records::reader::entries::{AuditEntries, AuditEntry};

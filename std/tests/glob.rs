@@ -8,8 +8,8 @@ fn known<T: Send + Sync + Sized + Unpin + Clone + Default + PartialEq + Eq + Par
     value: T,
 ) -> Option<Box<T>> {
     let copies: Vec<T> = [value.clone(), value].into_iter().collect();
-    let found: Result<Option<T>, String> = Ok(copies.into_iter().max());
-    found.unwrap_or(None).map(Box::new)
+    let found: Result<T, String> = copies.into_iter().max().ok_or_else(String::new);
+    found.ok().map(Box::new)
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod faults;
 pub(crate) mod feed;
 pub(crate) mod follower;
 pub(crate) mod line;
+pub(crate) mod reader;
 pub(crate) mod writer;
 
 use std::io;

@@ -1,6 +1,7 @@
 //! The durable log in fjall, an embedded store: a write-ahead journal with a checksum for each batch, and sorted tables
 //! that what it holds is moved to.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -57,6 +58,18 @@ impl OpenLog for FjallFolder {
     }
 }
 
+/// Whether a store was ever opened in this folder: it has a journal then.
+#[allow(clippy::disallowed_methods, reason = "this is the door")]
+pub(crate) fn is_store(path: &Path) -> io::Result<bool> {
+    let journal = |entry: io::Result<fs::DirEntry>| entry.map(|entry| journal_number(&entry.file_name()).is_some());
+    fs::read_dir(path)?.map(journal).find(|found| !matches!(found, Ok(false))).unwrap_or(Ok(false))
+}
+
+/// The number of a journal, by the name of its file.
+fn journal_number(name: &OsStr) -> Option<u64> {
+    name.to_str()?.strip_suffix(".jnl")?.parse().ok()
+}
+
 #[allow(clippy::disallowed_methods, reason = "this is the door")]
 fn make_folder(path: &Path) -> io::Result<()> {
     fs::create_dir_all(path)
@@ -66,10 +79,9 @@ fn make_folder(path: &Path) -> io::Result<()> {
 /// sealed by that; when the store is opened, what it holds goes to tables, which are synced as files of their own.
 #[allow(clippy::disallowed_methods, reason = "this is the door")]
 fn begin_journal(path: &Path) -> io::Result<()> {
-    let number = |name: &str| name.strip_suffix(".jnl")?.parse::<u64>().ok();
     let mut last = None;
     for entry in fs::read_dir(path)? {
-        last = last.max(entry?.file_name().to_str().and_then(number));
+        last = last.max(journal_number(&entry?.file_name()));
     }
     let Some(last) = last else { return Ok(()) };
     File::create_new(path.join(format!("{}.jnl", last + 1)))?.sync_all()?;
