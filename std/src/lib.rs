@@ -61,6 +61,7 @@ mod emit_async;
 mod error;
 mod event;
 mod event_id;
+mod headers;
 mod history;
 mod observe;
 mod payload;
@@ -130,6 +131,8 @@ pub use crate::error::{
 };
 pub use crate::event::{Event, OwnedEvent};
 pub use crate::event_id::EventId;
+pub use crate::headers::Headers;
+pub use crate::headers::attributes::{AttributeError, Attributes};
 pub use crate::observe::stats::{
     BreakerStats, DeadLetterStats, DedupStats, GuardStats, LaneStats, ParkingStats, RetryStats, ShedStats, Stats,
     SubscriptionStats,
