@@ -22,8 +22,21 @@ cargo test --package nervebus-cli --features durable --test replay
 
 # What says something else when a feature is on; the rest was run above. A crash round takes seconds.
 with_features=(
-    audit_faults audit_log durable durable_crash durable_subscription history log_path metrics reader reader_follow
-    redact_options replay topology verify
+    audit_faults
+    audit_log
+    durable
+    durable_crash
+    durable_subscription
+    headers
+    history
+    log_path
+    metrics
+    reader
+    reader_follow
+    redact_options
+    replay
+    topology
+    verify
 )
 NERVEBUS_CRASH_ROUNDS="${NERVEBUS_CRASH_ROUNDS:-4}" \
     cargo test --package nervebus --all-features --lib "${with_features[@]/#/--test=}"

@@ -1,6 +1,8 @@
 //! What an event inherits from the one whose handler emits it: cause, correlation, deadline; and what a thread is doing
 //! for which bus.
 
+pub(crate) mod cause;
+
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;

@@ -8,6 +8,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::headers::attributes::AttributeError;
+
 pub use self::claim::ClaimError;
 pub use self::waiting::{RecvError, RequestError, WaitError};
 
@@ -261,6 +263,13 @@ pub enum EmitError<P> {
         /// What was to be emitted.
         payload: P,
     },
+    /// An [attribute](crate::Emission::attribute) of it breaks a rule.
+    InvalidAttribute {
+        /// Which attribute and which rule.
+        error: Box<AttributeError>,
+        /// What was to be emitted.
+        payload: P,
+    },
     /// A lane is full, and it rejects what it has no room for (or the emitter would not or could not wait).
     Full {
         /// Which lane.
@@ -345,6 +354,7 @@ impl<P> EmitError<P> {
     pub fn into_payload(self) -> P {
         match self {
             Self::InvalidTopic { payload, .. }
+            | Self::InvalidAttribute { payload, .. }
             | Self::Full { payload, .. }
             | Self::AuditFailing { payload }
             | Self::TooManyTopics { payload, .. }
@@ -364,6 +374,9 @@ impl<P> EmitError<P> {
     pub(crate) fn map<Q>(self, change: impl FnOnce(P) -> Q) -> EmitError<Q> {
         match self {
             Self::InvalidTopic { rule, payload } => EmitError::InvalidTopic { rule, payload: change(payload) },
+            Self::InvalidAttribute { error, payload } => {
+                EmitError::InvalidAttribute { error, payload: change(payload) }
+            }
             Self::Full { lane, payload } => EmitError::Full { lane, payload: change(payload) },
             Self::AuditFailing { payload } => EmitError::AuditFailing { payload: change(payload) },
             Self::TooManyTopics { limit, payload } => EmitError::TooManyTopics { limit, payload: change(payload) },
@@ -410,6 +423,7 @@ impl<P> fmt::Display for EmitError<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::InvalidTopic { rule, .. } => f.write_str(rule),
+            Self::InvalidAttribute { error, .. } => error.fmt(f),
             Self::Full { lane, .. } => write!(f, "lane {lane:?} is full"),
             Self::AuditFailing { .. } => f.write_str("the audit log cannot be written, and has no more room"),
             Self::TooManyTopics { limit, .. } => write!(f, "the bus has its limit of {limit} topics"),

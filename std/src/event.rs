@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::delivery::class::Class;
 use crate::delivery::envelope::Head;
 use crate::event_id::EventId;
+use crate::headers::Headers;
 use crate::payload::Content;
 
 /// An event as a handler sees it: a view that lives as long as the call.
@@ -98,6 +99,22 @@ impl<'a> Event<'a> {
         self.head.meta.as_deref().and_then(|meta| meta.schema_version).or_else(|| self.content.version())
     }
 
+    /// For how long after its emit it is worth delivering: what the emitter said, or the [type](crate::TypedEvent::TTL) that
+    /// a typed topic emitted. What is left of it during a call is part of [`deadline`](Self::deadline).
+    pub fn ttl(&self) -> Option<Duration> {
+        self.headers().and_then(|headers| headers.ttl).or_else(|| self.content.ttl())
+    }
+
+    /// What was said of it that few events have, if anything was. The table there says where every other header is.
+    pub fn headers(&self) -> Option<&'a Headers> {
+        self.head.headers()
+    }
+
+    /// The [attribute](crate::Emission::attribute) of this name, if the emitter said one.
+    pub fn attribute(&self, name: &str) -> Option<&'a str> {
+        self.headers()?.attributes.get(name)
+    }
+
     /// How much it matters when not all events can stay.
     pub fn class(&self) -> Class {
         self.head.class()
@@ -108,7 +125,17 @@ impl<'a> Event<'a> {
         self.head.lineage.as_deref()?.correlation.as_deref()
     }
 
-    /// The sequence number of the event whose handler emitted this one.
+    /// The identity of the event that caused it: the one that the emitter [said](crate::Emission::causation_id), or that of
+    /// the event whose handler emitted it, on whatever bus. `None` when nothing caused it, and where only its number is
+    /// known, as for some lines of other writers.
+    pub fn causation_id(&self) -> Option<EventId<'a>> {
+        match self.headers().and_then(|headers| headers.causation_id.as_deref()) {
+            Some(given) => Some(EventId::given(given)),
+            None => self.causation().filter(|_| self.bus != 0).map(|cause| EventId::made(self.bus, cause)),
+        }
+    }
+
+    /// The sequence number of the event whose handler emitted this one, on this bus.
     pub fn causation(&self) -> Option<u64> {
         (self.head.cause != 0).then_some(self.head.cause)
     }
@@ -264,6 +291,21 @@ impl OwnedEvent {
     /// See [`Event::schema_version`].
     pub fn schema_version(&self) -> Option<u32> {
         self.as_event().schema_version()
+    }
+
+    /// See [`Event::headers`].
+    pub fn headers(&self) -> Option<&Headers> {
+        self.as_event().headers()
+    }
+
+    /// See [`Event::attribute`].
+    pub fn attribute(&self, name: &str) -> Option<&str> {
+        self.as_event().attribute(name)
+    }
+
+    /// See [`Event::causation_id`].
+    pub fn causation_id(&self) -> Option<EventId<'_>> {
+        self.as_event().causation_id()
     }
 
     /// See [`Event::correlation_id`].

@@ -34,6 +34,16 @@ impl<'a> EventId<'a> {
     }
 }
 
+impl EventId<'_> {
+    /// Has something done with the text.
+    pub(crate) fn with_text<R>(&self, act: impl FnOnce(&str) -> R) -> R {
+        match self.0 {
+            Id::Given(text) => act(text),
+            Id::Made { .. } => act(&self.to_string()),
+        }
+    }
+}
+
 /// What follows the bus's number in an identity: 2^48 events are more than a bus emits in a year.
 pub(crate) fn low_half(seq: u64) -> u64 {
     (seq << 16) | u64::from(random::process())

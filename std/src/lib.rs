@@ -61,6 +61,7 @@ mod emit_async;
 mod error;
 mod event;
 mod event_id;
+mod headers;
 mod history;
 mod observe;
 mod payload;
@@ -131,6 +132,8 @@ pub use crate::error::{
 };
 pub use crate::event::{Event, OwnedEvent};
 pub use crate::event_id::EventId;
+pub use crate::headers::Headers;
+pub use crate::headers::attributes::{AttributeError, Attributes};
 #[cfg(feature = "metrics")]
 #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
 pub use crate::observe::export::FacadeMetrics;

@@ -6,6 +6,7 @@ use std::any::{self, Any};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use nervebus_core::inline::{Inline, Upcast};
 use serde::Serialize;
@@ -38,6 +39,11 @@ pub trait Carried: Send + Sync + 'static {
 
     /// The version of the value's shape, if its type says one.
     fn version(&self) -> Option<u32> {
+        None
+    }
+
+    /// For how long after its emit the value is worth delivering, if its type says so.
+    fn ttl(&self) -> Option<Duration> {
         None
     }
 
@@ -122,6 +128,10 @@ impl<T: TypedEvent> Carried for Typed<T> {
         Some(T::VERSION)
     }
 
+    fn ttl(&self) -> Option<Duration> {
+        T::TTL
+    }
+
     fn reveal(&self) -> serde_json::Result<Value> {
         serde_json::to_value(&self.0)
     }
@@ -170,6 +180,8 @@ pub(crate) trait Content: Send + Sync {
     fn type_name(&self) -> &'static str;
     /// The version of the value's shape, if its type says one.
     fn version(&self) -> Option<u32>;
+    /// For how long after its emit the value is worth delivering, if its type says so.
+    fn ttl(&self) -> Option<Duration>;
 }
 
 /// How a value comes to a second place.
@@ -248,6 +260,10 @@ impl<T: Payload> Content for Cargo<T> {
     fn version(&self) -> Option<u32> {
         self.value.as_ref().and_then(Carried::version)
     }
+
+    fn ttl(&self) -> Option<Duration> {
+        self.value.as_ref().and_then(Carried::ttl)
+    }
 }
 
 /// A payload that several may own is seen through its pointer, so that whoever sees it can become one of them.
@@ -290,6 +306,10 @@ impl Content for Arc<dyn Content> {
 
     fn version(&self) -> Option<u32> {
         (**self).version()
+    }
+
+    fn ttl(&self) -> Option<Duration> {
+        (**self).ttl()
     }
 }
 

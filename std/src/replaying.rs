@@ -4,19 +4,17 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::bus::Bus;
-use crate::context::{self, Lineage};
+use crate::context;
 use crate::delivery::again::{Followed, Redelivery};
 use crate::delivery::count;
 use crate::delivery::emit::{Extra, How};
 use crate::delivery::engine::Engine;
-use crate::delivery::envelope::{Head, Kept, Meta};
 use crate::delivery::failure::drop_quietly;
 use crate::delivery::lane::Patience;
 use crate::delivery::subscription::Subscription;
 use crate::event::OwnedEvent;
-use crate::payload::Body;
 use crate::platform::place::place;
-use crate::records::line::Record;
+use crate::records::line::restored::Restored;
 use crate::records::replay::{
     Item, Items, Pace, Replay, ReplayError, ReplayReport, Source, Step, file_items, record_items,
 };
@@ -167,20 +165,11 @@ impl Bus {
 
     fn emit_again(&self, item: Item) -> Option<bool> {
         let Item { record, said } = item;
-        let key = said.key();
-        let Record { event_type, payload, timestamp, event_id, source, correlation_id, schema_version } = record;
-        let meta = Meta {
-            event_id: event_id.map(Into::into),
-            source: source.map(Into::into),
-            idempotency_key: said.idempotency_key.map(Into::into),
-            timestamp,
-            schema_version,
-            ..Meta::default()
-        };
-        let lineage = correlation_id.map(lineage_of);
-        let extra = Extra { meta: Some(Arc::new(meta)), lineage, replayed: true, ..Extra::default() };
-        let how = How { key, extra: Some(&extra), ..How::with(Patience::Policy) };
-        match self.engine().emit(&event_type, payload, how) {
+        let Restored { topic, payload, meta, lineage, class, key } = record.restored();
+        let (meta, lineage) = (Some(Arc::new(meta)), lineage.map(Arc::new));
+        let extra = Extra { meta, lineage, class, replayed: true, ..Extra::default() };
+        let how = How { key: said.key().unwrap_or(key), extra: Some(&extra), ..How::with(Patience::Policy) };
+        match self.engine().emit(&topic, payload, how) {
             Ok(_) => Some(true),
             Err(error) if error.is_closed() => None,
             Err(_) => Some(false),
@@ -196,28 +185,16 @@ impl Bus {
     }
 }
 
-fn lineage_of(correlation: String) -> Arc<Lineage> {
-    Arc::new(Lineage { correlation: Some(correlation.into()), ..Lineage::default() })
-}
-
 /// Gives one event to one subscription; whether its lane has taken it.
 fn give_one(engine: &Engine, subscription: &Arc<Subscription>, given: &Arc<Given>, item: Item) -> bool {
     let Item { record, said } = item;
-    let mut head = Head::new(said.seq.unwrap_or(0));
+    let mut kept = record.restored().kept(said.seq.unwrap_or(0), 0);
+    let head = &mut kept.head;
     head.set_replayed();
-    head.key = said.key();
-    head.lineage = record.correlation_id.map(lineage_of);
-    head.meta = Some(Arc::new(Meta {
-        event_id: record.event_id.map(Into::into),
-        source: record.source.map(Into::into),
-        idempotency_key: said.idempotency_key.map(Into::into),
-        timestamp: record.timestamp,
-        schema_version: record.schema_version,
-        ..Meta::default()
-    }));
+    head.key = said.key().unwrap_or(head.key);
     let pick = if head.key == 0 { head.seq } else { head.key };
     let Some(queue) = engine.queues.pick(subscription.lane, pick) else { return false };
-    let event = OwnedEvent(Arc::new(Kept::new(head, Body::new(record.payload), &record.event_type, 0)));
+    let event = OwnedEvent(Arc::new(kept));
     *given.lock() += 1;
     let delivery = Redelivery::of_log(event, subscription, Arc::clone(given) as _, 0);
     // In this order no reading of the books finds the delivery taken on, but not under way.

@@ -52,7 +52,7 @@ const SPINES: &[&[&str]] = &[
     &["observe/stats", "observe/metrics"],
 ];
 /// Plain values beside the bands. Every band may import them; they import only each other.
-const VALUES: &[&str] = &["error", "event", "event_id", "payload", "range", "receipt", "typed_event"];
+const VALUES: &[&str] = &["error", "event", "event_id", "headers", "payload", "range", "receipt", "typed_event"];
 /// What breaks a rule on purpose: the importing module, the imported one, and why.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("event", "delivery/envelope", "an `Event` is a borrowed view of the envelope, and holds nothing of its own"),

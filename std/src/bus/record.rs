@@ -1,34 +1,28 @@
 //! Emitting what was recorded.
 
+use std::time::Duration;
+
 use crate::bus::Bus;
+use crate::emission::Emission;
+use crate::emission::said::Said;
 use crate::error::EmitError;
 use crate::receipt::Receipt;
 use crate::records::line::Record;
 
 impl Bus {
-    /// Emits an event that was read from a log or from another system, with the identity and time it came with.
+    /// Emits an event that was read from a log or from another system, with the identity, time and headers it came with. What
+    /// it says of a time to live counts from its timestamp, so it may have expired already.
     ///
     /// # Errors
     ///
     /// As [`emit`](Self::emit), with the event's payload.
     pub fn emit_record(&self, record: Record) -> Result<Receipt, EmitError<serde_json::Value>> {
-        let Record { event_type, payload, timestamp, event_id, source, correlation_id, schema_version } = record;
-        let mut emission = self.event(&event_type, payload);
-        if let Some(event_id) = event_id {
-            emission = emission.event_id(event_id);
-        }
-        if let Some(source) = source {
-            emission = emission.source(source);
-        }
-        if let Some(correlation_id) = correlation_id {
-            emission = emission.correlation_id(correlation_id);
-        }
-        if let Some(timestamp) = timestamp {
-            emission = emission.timestamp(timestamp);
-        }
-        if let Some(version) = schema_version {
-            emission = emission.schema_version(version);
-        }
-        emission.emit()
+        let ttl = record.headers.as_ref().and_then(|headers| headers.ttl);
+        let age = record.timestamp.map_or(0.0, |happened| self.engine().clock.wall_seconds() - happened);
+        let mut restored = record.restored();
+        let mut said = Said::recorded(&mut restored);
+        // Of an event of the future, nothing has passed.
+        said.lasts = ttl.map(|ttl| ttl.saturating_sub(Duration::try_from_secs_f64(age).unwrap_or_default()));
+        Emission::saying(self, &restored.topic, restored.payload, said).emit()
     }
 }

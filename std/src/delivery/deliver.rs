@@ -5,6 +5,7 @@ use std::sync::Arc;
 use nervebus_core::{Entry, Handler};
 
 use crate::context::Handling;
+use crate::context::cause::Known;
 use crate::delivery::envelope::Envelope;
 use crate::delivery::failure::HandlerError;
 use crate::delivery::report::Outcome;
@@ -110,8 +111,9 @@ fn outcome(entry: &RouteEntry, error: Option<&Arc<HandlerError>>) -> Outcome {
 }
 
 #[inline]
-pub(crate) fn enter(event: &Event<'_>) -> Handling {
-    Handling::enter(event.bus, event.head.seq, event.head.hops, event.head.lineage.as_ref())
+pub(crate) fn enter(event: &Event<'_>) -> (Handling, Option<Known>) {
+    let handling = Handling::enter(event.bus, event.head.seq, event.head.hops, event.head.lineage.as_ref());
+    (handling, Known::by(event.head.given_id()))
 }
 
 impl Delivered {

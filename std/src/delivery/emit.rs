@@ -19,6 +19,7 @@ use std::sync::Arc;
 use nervebus_core::gate::Pass;
 
 use crate::context;
+use crate::context::cause::{self, Known};
 use crate::delivery::count;
 use crate::delivery::deliver::{Delivered, Trouble, deliver};
 use crate::delivery::directory::{TopicRoute, TopicState};
@@ -28,6 +29,7 @@ use crate::delivery::failure::drop_quietly;
 use crate::delivery::lane::{Patience, Pushed, Queue};
 use crate::error::EmitError;
 use crate::event::{Event, OwnedEvent};
+use crate::event_id::EventId;
 use crate::payload::{Body, Cargo, Payload};
 use crate::platform::place::{Place, place};
 use crate::receipt::{Fate, Receipt};
@@ -344,6 +346,7 @@ impl Engine {
         let number = self.gate.pass_by(place.stripe, Exit::System as usize);
         let hops = context::handled().hops;
         let _scope = context::Handling::enter(self.bus, cause.map_or(0, |cause| cause.head.seq), hops, None);
+        let _known = Known::by(cause.and_then(|cause| cause.head.given_id()));
         let route = topic.table.load();
         let mut envelope = Envelope::new(Head::new(number), topic.id, route.version(), Body::new(payload));
         let emitted = self.emit_far(place, &topic, &route, &mut envelope, how, &mut Receipt::new(self.bus, number));
@@ -386,6 +389,12 @@ impl Engine {
         head.cause = if from.bus == self.bus { from.seq } else { 0 };
         head.hops = from.hops + 1;
         head.lineage = context::lineage();
+        if let Some(id) = cause::given() {
+            head.set_cause(&id);
+        } else if from.bus != self.bus && from.bus != 0 && from.seq != 0 {
+            // Its number is another event's here.
+            head.set_cause(&EventId::made(from.bus, from.seq).to_string());
+        }
         Ok(())
     }
 }

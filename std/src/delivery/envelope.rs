@@ -8,6 +8,7 @@ use crate::delivery::class::Class;
 use crate::delivery::reply::ReplyTo;
 use crate::delivery::report::Ticket;
 use crate::event::{Event, Held, OwnedEvent};
+use crate::headers::Headers;
 use crate::payload::{Body, Content};
 use crate::platform::clock::{self, Clock};
 
@@ -17,7 +18,7 @@ pub(crate) type TopicId = u32;
 /// What an emitter has said of an event beyond topic and payload; absent for most.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Meta {
-    pub(crate) event_id: Option<Box<str>>,
+    pub(crate) event_id: Option<Arc<str>>,
     pub(crate) source: Option<Box<str>>,
     /// What two events with the same meaning have in common.
     pub(crate) idempotency_key: Option<Box<str>>,
@@ -27,6 +28,17 @@ pub(crate) struct Meta {
     pub(crate) schema_version: Option<u32>,
     /// Where the answer goes, when the event is a request.
     pub(crate) reply: Option<Arc<ReplyTo>>,
+    /// What is said more rarely.
+    pub(crate) headers: Option<Box<Headers>>,
+}
+
+impl Meta {
+    /// Whether the emitter has said nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        let Self { event_id, source, idempotency_key, timestamp, schema_version, reply, headers } = self;
+        let texts = source.is_none() && idempotency_key.is_none() && event_id.is_none();
+        texts && timestamp.is_none() && schema_version.is_none() && reply.is_none() && headers.is_none()
+    }
 }
 
 /// A class as a number that is 0 for a normal event: beside other zeros it is written for nothing. The highest bit says
@@ -101,6 +113,24 @@ impl Head {
 
     pub(crate) fn set_replayed(&mut self) {
         self.class.0 |= Rank::REPLAYED;
+    }
+
+    /// The identity that was given to it.
+    #[inline]
+    pub(crate) fn given_id(&self) -> Option<&Arc<str>> {
+        self.meta.as_deref()?.event_id.as_ref()
+    }
+
+    /// What is said of it rarely.
+    pub(crate) fn headers(&self) -> Option<&Headers> {
+        self.meta.as_deref()?.headers.as_deref()
+    }
+
+    /// Says which event has caused it, unless its emitter did: one whose number says it to nobody.
+    #[cold]
+    pub(crate) fn set_cause(&mut self, id: &str) {
+        let meta = Arc::make_mut(self.meta.get_or_insert_default());
+        meta.headers.get_or_insert_default().causation_id.get_or_insert_with(|| id.into());
     }
 
     /// Says that the event is emitted now, by this clock. An emit that leaves the emitter's thread does so, and every one

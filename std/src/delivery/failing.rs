@@ -9,6 +9,7 @@ use std::time::Duration;
 use nervebus_core::Reason;
 
 use crate::context::Handling;
+use crate::context::cause::Known;
 use crate::delivery::again::{NoWait, Origin, Redelivery};
 use crate::delivery::breaker::{Breaker, Change};
 use crate::delivery::count;
@@ -289,6 +290,7 @@ impl Engine {
         // The number of an event of an earlier run is another event's in this one, so it is nobody's cause.
         let seq = if kept.bus == self.bus { head.seq } else { 0 };
         let _scope = Handling::enter(self.bus, seq, head.hops, head.lineage.as_ref());
+        let _known = Known::by(head.given_id());
         act(&Event { head: &head, call, ..kept })
     }
 

@@ -6,6 +6,7 @@ mod batch;
 pub(crate) mod chain;
 #[cfg(feature = "compress")]
 mod compression;
+mod extras;
 #[cfg(test)]
 mod faults;
 pub(crate) mod line;

@@ -1,8 +1,14 @@
 //! One line of a JSONL file or stream as an event: the audit format, or a CloudEvents document.
 
+mod headers;
+pub(crate) mod restored;
+
 use std::fmt;
 
 use serde_json::{Map, Value};
+
+use crate::delivery::class::Class;
+use crate::headers::Headers;
 
 /// An event as it stands in a file: read, checked for types, and not yet emitted.
 ///
@@ -24,6 +30,12 @@ pub struct Record {
     pub correlation_id: Option<String>,
     /// The version of the payload's shape.
     pub schema_version: Option<u32>,
+    /// What it has in common with others that mean the same.
+    pub idempotency_key: Option<String>,
+    /// How much it matters when not all events can stay.
+    pub class: Class,
+    /// What was said of it that few events have.
+    pub headers: Option<Box<Headers>>,
 }
 
 impl Record {
@@ -38,6 +50,9 @@ impl Record {
             source: None,
             correlation_id: None,
             schema_version: None,
+            idempotency_key: None,
+            class: Class::default(),
+            headers: None,
         }
     }
 
@@ -54,8 +69,12 @@ impl Record {
     /// | `source` | `source` | `source` |
     /// | `correlation_id` | `correlation_id` | `correlationid` |
     /// | `schema_version` | `schema_version`, a number | |
+    /// | `idempotency_key` | `idempotency_key` | |
+    /// | `class` | `class`: `low`, `high`, `critical` | |
+    /// | `headers` | a key for each field of [`Headers`], `ttl` in seconds, `attributes` an object of texts | |
     ///
-    /// Only the name is required. A payload that is there is kept as it is, even `null`; one that is not there is `{}`.
+    /// Only the name is required. From `schema_version` on, what is no such thing is as good as absent, and an attribute
+    /// that [`Attributes`](crate::Attributes) would not take is left out. A payload that is there is kept as it is, even `null`; one that is not there is `{}`.
     /// In every other field `null` means absent, `specversion` included. Further keys are ignored. If a key is there
     /// twice, the last one counts. A byte order mark before and white space around the JSON are skipped, so that the
     /// line may end in a line break.
@@ -104,8 +123,11 @@ impl Record {
             event_id: fields.string("event_id")?,
             source: fields.string("source")?,
             correlation_id: fields.string("correlation_id")?,
-            // As every key beyond the six: what is no such number there is as good as absent.
-            schema_version: fields.take("schema_version").and_then(|version| version.as_u64()?.try_into().ok()),
+            // As every key beyond the six: what is no such thing there is as good as absent.
+            schema_version: fields.number("schema_version"),
+            idempotency_key: fields.text("idempotency_key").map(Into::into),
+            class: fields.class(),
+            headers: fields.headers(),
         })
     }
 
@@ -126,6 +148,9 @@ impl Record {
             source: fields.string("source")?,
             correlation_id: fields.string("correlationid")?,
             schema_version: None,
+            idempotency_key: None,
+            class: Class::default(),
+            headers: None,
         })
     }
 }

@@ -225,13 +225,12 @@ pub(crate) struct Item {
 pub(crate) struct Said {
     pub(crate) seq: Option<u64>,
     key: Option<String>,
-    pub(crate) idempotency_key: Option<String>,
 }
 
 impl Said {
-    /// The hash of the event's key, as it was in its run; 0 for none.
-    pub(crate) fn key(&self) -> u64 {
-        self.key.as_deref().and_then(|key| u64::from_str_radix(key, 16).ok()).unwrap_or(0)
+    /// The hash of the event's key, as it was in its run, if it had one.
+    pub(crate) fn key(&self) -> Option<u64> {
+        u64::from_str_radix(self.key.as_deref()?, 16).ok()
     }
 }
 

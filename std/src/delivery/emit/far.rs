@@ -35,6 +35,9 @@ impl Engine {
         how: How<'_>,
         receipt: &mut Receipt,
     ) -> Result<Exit, Refused> {
+        if let Some(error) = how.invalid() {
+            return Err(Refused::InvalidAttribute(Box::new(error.clone())));
+        }
         let nobody = (self.tap.is_none() || how.is_replayed()) && route.is_empty() && !is_logged(topic, how);
         if !nobody {
             self.fill_head(&mut envelope.head, route, how)?;
@@ -212,6 +215,10 @@ impl Engine {
 
     /// Says of an event what it inherits, and what its emitter has said.
     fn fill_head(&self, head: &mut Head, route: &TopicRoute, how: How<'_>) -> Result<(), Refused> {
+        if let Some(extra) = how.extra {
+            // Before what is inherited, which may be said in the same place.
+            head.meta.clone_from(&extra.meta);
+        }
         match self.inherit(head, !route.inline().is_empty()) {
             // Nothing refuses a record of the bus's own; it makes no further record, so no chain of them goes on.
             Err(refused) if !how.is_system() => return Err(refused),
@@ -222,7 +229,6 @@ impl Engine {
             if extra.lineage.is_some() {
                 head.lineage.clone_from(&extra.lineage);
             }
-            head.meta.clone_from(&extra.meta);
             head.own = extra.system;
             head.set_class(extra.class);
             if extra.replayed {

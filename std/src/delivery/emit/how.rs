@@ -8,6 +8,7 @@ use crate::delivery::envelope::Meta;
 use crate::delivery::lane::Patience;
 use crate::delivery::log_tap::{Commit, Order};
 use crate::delivery::report::Waiter;
+use crate::headers::attributes::AttributeError;
 
 /// How to emit.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +39,8 @@ pub(crate) struct Extra {
     pub(crate) system: bool,
     /// Recorded already, and given once more: nothing records it again, and no guard knows it.
     pub(crate) replayed: bool,
+    /// Why what the emitter said cannot be taken.
+    pub(crate) invalid: Option<Box<AttributeError>>,
     /// Who waits for the durable log.
     #[cfg_attr(not(feature = "durable"), allow(dead_code, reason = "there is never a log without the feature"))]
     pub(crate) commit: Option<Arc<Commit>>,
@@ -76,6 +79,11 @@ impl How<'_> {
     pub(super) fn identity(&self) -> Option<&str> {
         let meta = self.extra?.meta.as_ref()?;
         meta.idempotency_key.as_deref().or(meta.event_id.as_deref())
+    }
+
+    /// Why what the emitter said cannot be taken.
+    pub(super) fn invalid(&self) -> Option<&AttributeError> {
+        self.extra?.invalid.as_deref()
     }
 
     /// Whether the event was recorded already.

@@ -15,6 +15,7 @@ use nervebus_core::ring::PopError;
 use super::guarded::{self, Turn};
 use super::{Memory, Topics, after_pop, handle, redeliver, take_up, watchdog};
 use crate::context::Handling;
+use crate::context::cause::Known;
 use crate::delivery::again::Redelivery;
 use crate::delivery::deliver::enter;
 use crate::delivery::engine::Engine;
@@ -403,10 +404,11 @@ fn fly_again(
     // The number of an event of an earlier run is another event's in this one, so it is nobody's cause.
     let seq = if own { event.head.seq } else { 0 };
     let handling = Handling::enter(engine.bus, seq, event.head.hops, event.head.lineage.as_ref());
+    let known = Known::by(event.head.given_id());
     // The seat is empty between two deliveries, so this never fails.
     drop_quietly(seat.again.hold(retried));
     let polled = poll(engine, queue, seat, &mut flying)?;
-    drop(handling);
+    drop((known, handling));
     let retried = seat.again.take().ok_or(Revoked)?;
     let Some(outcome) = polled else {
         flight.keep(flying, Cargo::Again(retried), &engine.cancelled);

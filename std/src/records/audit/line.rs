@@ -6,11 +6,10 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::context::Lineage;
-use crate::delivery::envelope::{Head, Kept, Meta};
+use crate::delivery::envelope::Kept;
 use crate::event::{Event, OwnedEvent};
 use crate::event_id::low_half;
-use crate::payload::Body;
+use crate::records::audit::extras::Extras;
 use crate::records::line::{LineError, Record};
 use crate::redact::screen::Screen;
 
@@ -83,20 +82,9 @@ struct Numbers {
 
 /// A record as an event that is kept.
 pub(crate) fn kept(record: Record, seq: u64, cause: Option<u64>) -> Kept {
-    let meta = Meta {
-        event_id: record.event_id.map(Into::into),
-        source: record.source.map(Into::into),
-        timestamp: record.timestamp,
-        schema_version: record.schema_version,
-        ..Meta::default()
-    };
-    let mut head = Head::new(seq);
-    head.cause = cause.unwrap_or(0);
-    head.lineage = record
-        .correlation_id
-        .map(|correlation| Arc::new(Lineage { correlation: Some(correlation.into()), ..Lineage::default() }));
-    head.meta = Some(Arc::new(meta));
-    Kept::new(head, Body::new(record.payload), &record.event_type, 0)
+    let mut kept = record.restored().kept(seq, 0);
+    kept.head.cause = cause.unwrap_or(0);
+    kept
 }
 
 impl Record {
@@ -152,7 +140,7 @@ fn write_record(out: &mut Vec<u8>, record: &Record) {
     field(out, br#","event_id":"#, record.event_id.as_deref());
     field(out, br#","source":"#, record.source.as_deref());
     field(out, br#","correlation_id":"#, record.correlation_id.as_deref());
-    version(out, record.schema_version);
+    Extras::of_record(record).write(out, &Screen::default());
     out.extend_from_slice(b"}\n");
     keep_on_one_line(out, start);
 }
@@ -227,21 +215,13 @@ fn write_fields(
         out.extend_from_slice(br#","causation_seq":"#);
         decimal(out, cause);
     }
-    version(out, event.schema_version());
+    Extras::of_event(event).write(out, screen);
     out.extend_from_slice(b"}\n");
     keep_on_one_line(out, start);
     Ok(())
 }
 
-/// The version of the payload's shape, for what has one.
-fn version(out: &mut Vec<u8>, version: Option<u32>) {
-    if let Some(version) = version {
-        out.extend_from_slice(br#","schema_version":"#);
-        decimal(out, version.into());
-    }
-}
-
-fn field(out: &mut Vec<u8>, key: &[u8], value: Option<&str>) {
+pub(super) fn field(out: &mut Vec<u8>, key: &[u8], value: Option<&str>) {
     out.extend_from_slice(key);
     match value {
         Some(value) => string(out, value),
@@ -250,7 +230,7 @@ fn field(out: &mut Vec<u8>, key: &[u8], value: Option<&str>) {
 }
 
 /// A JSON string. Serializing text into memory cannot fail.
-fn string(out: &mut Vec<u8>, text: &str) {
+pub(super) fn string(out: &mut Vec<u8>, text: &str) {
     let is_special = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
     if text.bytes().fold(false, |any, byte| any | is_special(byte)) {
         let _ = serde_json::to_writer(&mut *out, text);
@@ -261,7 +241,7 @@ fn string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
-fn float(out: &mut Vec<u8>, number: f64) {
+pub(super) fn float(out: &mut Vec<u8>, number: f64) {
     let _ = serde_json::to_writer(&mut *out, &number);
 }
 
@@ -277,7 +257,7 @@ fn seconds(out: &mut Vec<u8>, micros: u64) {
     out.extend_from_slice(&digits);
 }
 
-fn decimal(out: &mut Vec<u8>, mut number: u64) {
+pub(super) fn decimal(out: &mut Vec<u8>, mut number: u64) {
     let (mut digits, mut start) = ([b'0'; 20], 20);
     for digit in digits.iter_mut().rev() {
         start -= 1;

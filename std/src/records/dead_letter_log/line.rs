@@ -111,7 +111,9 @@ fn letter(line: &[u8], fields: Fields, seq: Option<u64>, cause: Option<u64>) -> 
     event.head.own = fields.own;
     let spot = fields.sequence.as_ref().and_then(Sequence::spot);
     // By its key it finds the worker that new events of the key go to.
-    event.head.key = spot.map_or(0, |spot| spot.key);
+    if let Some(spot) = spot {
+        event.head.key = spot.key;
+    }
     Some(DeadLetter {
         id: fields.id,
         event: OwnedEvent(Arc::new(event)),

@@ -5,10 +5,7 @@ use std::sync::Arc;
 use nervebus_core::{Pattern, Topic};
 use serde::Deserialize;
 
-use crate::context::Lineage;
-use crate::delivery::envelope::{Head, Kept, Meta};
 use crate::event::{Event, OwnedEvent};
-use crate::payload::Body;
 use crate::records::audit::line::write_line;
 use crate::records::line::Record;
 use crate::redact::screen::Screen;
@@ -20,7 +17,6 @@ struct Extra {
     causation_seq: Option<u64>,
     key: Option<String>,
     run: Option<String>,
-    idempotency_key: Option<String>,
 }
 
 /// An event that was read back.
@@ -41,11 +37,6 @@ pub(crate) fn write(event: &Event<'_>) -> Result<Vec<u8>, String> {
     if event.head.key != 0 {
         line.extend_from_slice(format!(r#","run":"{:016x}","key":"{:016x}""#, event.bus, event.head.key).as_bytes());
     }
-    if let Some(key) = event.idempotency_key() {
-        line.extend_from_slice(br#","idempotency_key":"#);
-        // Serializing text into memory cannot fail.
-        let _ = serde_json::to_writer(&mut line, key);
-    }
     line.push(b'}');
     Ok(line)
 }
@@ -56,30 +47,20 @@ pub(crate) fn read(line: &[u8], bus: u64) -> Option<Stored> {
     let extra: Extra = serde_json::from_slice(line).ok()?;
     let number = |text: &Option<String>| u64::from_str_radix(text.as_deref()?, 16).ok();
     let (key, run) = (number(&extra.key), number(&extra.run));
-    let event = restore(record, extra, key.unwrap_or(0), bus);
+    let event = restore(record, extra, key, bus);
     Some(Stored { event, run: run.filter(|_| key.is_some()) })
 }
 
-fn restore(record: Record, extra: Extra, key: u64, bus: u64) -> OwnedEvent {
-    let Record { event_type, payload, timestamp, event_id, source, correlation_id, schema_version } = record;
+fn restore(record: Record, extra: Extra, key: Option<u64>, bus: u64) -> OwnedEvent {
     let seq = extra.seq.unwrap_or(0);
     // The number of an event of an earlier run is another event's in this one.
-    let own = event_id.as_deref().is_some_and(|id| id == crate::event_id::EventId::made(bus, seq).to_string());
-    let mut head = Head::new(seq);
-    head.key = key;
-    head.cause = extra.causation_seq.unwrap_or(0);
-    head.lineage = correlation_id
-        .map(|correlation| Arc::new(Lineage { correlation: Some(correlation.into()), ..Lineage::default() }));
-    head.meta = Some(Arc::new(Meta {
-        event_id: event_id.map(Into::into),
-        source: source.map(Into::into),
-        timestamp,
-        schema_version,
-        idempotency_key: extra.idempotency_key.map(Into::into),
-        ..Meta::default()
-    }));
-    let bus = if own { bus } else { 0 };
-    OwnedEvent(Arc::new(Kept::new(head, Body::new(payload), &event_type, bus)))
+    let own = record.event_id.as_deref().is_some_and(|id| id == crate::event_id::EventId::made(bus, seq).to_string());
+    let mut kept = record.restored().kept(seq, if own { bus } else { 0 });
+    if let Some(key) = key {
+        kept.head.key = key;
+    }
+    kept.head.cause = extra.causation_seq.unwrap_or(0);
+    OwnedEvent(Arc::new(kept))
 }
 
 /// Whether a pattern asks for events of this name.
