@@ -1,11 +1,12 @@
 //! Emitting with more to say than topic and payload.
 
+mod lineage;
+
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bus::Bus;
-use crate::context::{self, Deadline, Lineage};
 use crate::delivery::class::Class;
 use crate::delivery::emit::{Extra, How};
 use crate::delivery::envelope::Meta;
@@ -29,6 +30,7 @@ pub struct Emission<'a, P> {
     key: u64,
     ttl: Option<Duration>,
     deadline: Option<Duration>,
+    carried: Option<Box<lineage::Carried>>,
     class: Class,
 }
 
@@ -43,6 +45,7 @@ impl<'a, P: Payload> Emission<'a, P> {
             key: 0,
             ttl: None,
             deadline: None,
+            carried: None,
             class: Class::default(),
         }
     }
@@ -53,7 +56,8 @@ impl<'a, P: Payload> Emission<'a, P> {
         self
     }
 
-    /// What ties together all events of one request. Default: that of the event whose handler emits this one.
+    /// What ties together all events of one request. Default: that of the event whose handler emits this one, or of the
+    /// [scope](crate::CorrelationScope).
     pub fn correlation_id(mut self, id: impl Into<Arc<str>>) -> Self {
         self.correlation = Some(id.into());
         self
@@ -198,24 +202,13 @@ impl<'a, P: Payload> Emission<'a, P> {
     }
 
     pub(crate) fn taken_apart(self, waiter: Option<Arc<Waiter>>) -> (&'a Bus, &'a str, P, u64, Extra) {
-        let Self { bus, topic, payload, meta, correlation, key, ttl, deadline, class } = self;
+        let Self { bus, topic, payload, meta, correlation, key, ttl, deadline, carried, class } = self;
         let engine = bus.engine();
         let Meta { event_id, source, idempotency_key, timestamp, schema_version, .. } = &meta;
         let texts = [event_id, source, idempotency_key];
         let given = timestamp.is_some() || schema_version.is_some() || texts.into_iter().any(Option::is_some);
         let meta = given.then(|| Arc::new(meta));
-        let lineage = (correlation.is_some() || deadline.is_some()).then(|| {
-            let mut lineage: Lineage = context::lineage().as_deref().cloned().unwrap_or_default();
-            if correlation.is_some() {
-                lineage.correlation = correlation;
-            }
-            if let Some(left) = deadline {
-                let own = engine.clock.after(left);
-                let at = lineage.deadline.map_or(own, |inherited| inherited.on(engine.bus, &engine.clock).min(own));
-                lineage.deadline = Some(Deadline { at, bus: engine.bus, clock: engine.clock.clone() });
-            }
-            Arc::new(lineage)
-        });
+        let lineage = lineage::own(engine, correlation, deadline, carried);
         let expires = ttl.map_or(0, |ttl| engine.clock.after(ttl));
         let extra = Extra {
             meta,

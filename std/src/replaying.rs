@@ -168,7 +168,17 @@ impl Bus {
     fn emit_again(&self, item: Item) -> Option<bool> {
         let Item { record, said } = item;
         let key = said.key();
-        let Record { event_type, payload, timestamp, event_id, source, correlation_id, schema_version } = record;
+        let Record {
+            event_type,
+            payload,
+            timestamp,
+            event_id,
+            source,
+            correlation_id,
+            schema_version,
+            trace_context,
+            baggage,
+        } = record;
         let meta = Meta {
             event_id: event_id.map(Into::into),
             source: source.map(Into::into),
@@ -177,7 +187,7 @@ impl Bus {
             schema_version,
             ..Meta::default()
         };
-        let lineage = correlation_id.map(lineage_of);
+        let lineage = Lineage::recorded(correlation_id, trace_context, baggage);
         let extra = Extra { meta: Some(Arc::new(meta)), lineage, replayed: true, ..Extra::default() };
         let how = How { key, extra: Some(&extra), ..How::with(Patience::Policy) };
         match self.engine().emit(&event_type, payload, how) {
@@ -196,17 +206,13 @@ impl Bus {
     }
 }
 
-fn lineage_of(correlation: String) -> Arc<Lineage> {
-    Arc::new(Lineage { correlation: Some(correlation.into()), ..Lineage::default() })
-}
-
 /// Gives one event to one subscription; whether its lane has taken it.
 fn give_one(engine: &Engine, subscription: &Arc<Subscription>, given: &Arc<Given>, item: Item) -> bool {
     let Item { record, said } = item;
     let mut head = Head::new(said.seq.unwrap_or(0));
     head.set_replayed();
     head.key = said.key();
-    head.lineage = record.correlation_id.map(lineage_of);
+    head.lineage = Lineage::recorded(record.correlation_id, record.trace_context, record.baggage);
     head.meta = Some(Arc::new(Meta {
         event_id: record.event_id.map(Into::into),
         source: record.source.map(Into::into),

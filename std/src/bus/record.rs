@@ -12,7 +12,17 @@ impl Bus {
     ///
     /// As [`emit`](Self::emit), with the event's payload.
     pub fn emit_record(&self, record: Record) -> Result<Receipt, EmitError<serde_json::Value>> {
-        let Record { event_type, payload, timestamp, event_id, source, correlation_id, schema_version } = record;
+        let Record {
+            event_type,
+            payload,
+            timestamp,
+            event_id,
+            source,
+            correlation_id,
+            schema_version,
+            trace_context,
+            baggage,
+        } = record;
         let mut emission = self.event(&event_type, payload);
         if let Some(event_id) = event_id {
             emission = emission.event_id(event_id);
@@ -28,6 +38,12 @@ impl Bus {
         }
         if let Some(version) = schema_version {
             emission = emission.schema_version(version);
+        }
+        if let Some(trace) = trace_context {
+            emission = emission.trace_context(trace);
+        }
+        if let Some(baggage) = baggage {
+            emission = emission.baggage(baggage);
         }
         emission.emit()
     }

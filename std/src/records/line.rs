@@ -4,6 +4,9 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+use crate::context::baggage::Baggage;
+use crate::context::trace::TraceContext;
+
 /// An event as it stands in a file: read, checked for types, and not yet emitted.
 ///
 /// The `event_type` is only known to be a string that is not empty; whether it is a topic is checked on emit.
@@ -24,6 +27,10 @@ pub struct Record {
     pub correlation_id: Option<String>,
     /// The version of the payload's shape.
     pub schema_version: Option<u32>,
+    /// The distributed trace that it belongs to.
+    pub trace_context: Option<TraceContext>,
+    /// What its request carries along.
+    pub baggage: Option<Baggage>,
 }
 
 impl Record {
@@ -38,6 +45,8 @@ impl Record {
             source: None,
             correlation_id: None,
             schema_version: None,
+            trace_context: None,
+            baggage: None,
         }
     }
 
@@ -54,6 +63,8 @@ impl Record {
     /// | `source` | `source` | `source` |
     /// | `correlation_id` | `correlation_id` | `correlationid` |
     /// | `schema_version` | `schema_version`, a number | |
+    /// | `trace_context` | `traceparent`, `tracestate` | the same |
+    /// | `baggage` | `baggage` | the same |
     ///
     /// Only the name is required. A payload that is there is kept as it is, even `null`; one that is not there is `{}`.
     /// In every other field `null` means absent, `specversion` included. Further keys are ignored. If a key is there
@@ -106,6 +117,8 @@ impl Record {
             correlation_id: fields.string("correlation_id")?,
             // As every key beyond the six: what is no such number there is as good as absent.
             schema_version: fields.take("schema_version").and_then(|version| version.as_u64()?.try_into().ok()),
+            trace_context: fields.trace_context(),
+            baggage: fields.baggage(),
         })
     }
 
@@ -126,6 +139,8 @@ impl Record {
             source: fields.string("source")?,
             correlation_id: fields.string("correlationid")?,
             schema_version: None,
+            trace_context: fields.trace_context(),
+            baggage: fields.baggage(),
         })
     }
 }
@@ -189,6 +204,17 @@ impl Fields {
             Some(Value::String(text)) => Ok(Some(text)),
             Some(other) => Err(LineError::WrongType { field, expected: "a string or null", found: kind(&other) }),
         }
+    }
+
+    /// What is no trace is as good as absent.
+    fn trace_context(&mut self) -> Option<TraceContext> {
+        let trace = TraceContext::parse(self.take("traceparent")?.as_str()?)?;
+        let state = self.take("tracestate");
+        Some(state.as_ref().and_then(Value::as_str).map_or(trace.clone(), |state| trace.with_state(state)))
+    }
+
+    fn baggage(&mut self) -> Option<Baggage> {
+        Baggage::parse(self.take("baggage")?.as_str()?)
     }
 
     /// The name of the event: the one field that must be there.

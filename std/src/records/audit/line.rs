@@ -7,6 +7,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::context::Lineage;
+use crate::context::baggage::Baggage;
+use crate::context::trace::TraceContext;
 use crate::delivery::envelope::{Head, Kept, Meta};
 use crate::event::{Event, OwnedEvent};
 use crate::event_id::low_half;
@@ -92,9 +94,7 @@ pub(crate) fn kept(record: Record, seq: u64, cause: Option<u64>) -> Kept {
     };
     let mut head = Head::new(seq);
     head.cause = cause.unwrap_or(0);
-    head.lineage = record
-        .correlation_id
-        .map(|correlation| Arc::new(Lineage { correlation: Some(correlation.into()), ..Lineage::default() }));
+    head.lineage = Lineage::recorded(record.correlation_id, record.trace_context, record.baggage);
     head.meta = Some(Arc::new(meta));
     Kept::new(head, Body::new(record.payload), &record.event_type, 0)
 }
@@ -153,6 +153,7 @@ fn write_record(out: &mut Vec<u8>, record: &Record) {
     field(out, br#","source":"#, record.source.as_deref());
     field(out, br#","correlation_id":"#, record.correlation_id.as_deref());
     version(out, record.schema_version);
+    carried(out, record.trace_context.as_ref(), record.baggage.as_ref(), &Screen::default());
     out.extend_from_slice(b"}\n");
     keep_on_one_line(out, start);
 }
@@ -228,6 +229,7 @@ fn write_fields(
         decimal(out, cause);
     }
     version(out, event.schema_version());
+    carried(out, event.trace_context(), event.baggage(), screen);
     out.extend_from_slice(b"}\n");
     keep_on_one_line(out, start);
     Ok(())
@@ -238,6 +240,19 @@ fn version(out: &mut Vec<u8>, version: Option<u32>) {
     if let Some(version) = version {
         out.extend_from_slice(br#","schema_version":"#);
         decimal(out, version.into());
+    }
+}
+
+/// Trace and baggage, for what has them.
+fn carried(out: &mut Vec<u8>, trace: Option<&TraceContext>, baggage: Option<&Baggage>, screen: &Screen) {
+    if let Some(trace) = trace {
+        field(out, br#","traceparent":"#, Some(&trace.to_string()));
+        if let Some(state) = trace.state() {
+            field(out, br#","tracestate":"#, Some(&screen.text(state)));
+        }
+    }
+    if let Some(baggage) = baggage.filter(|baggage| !baggage.is_empty()) {
+        field(out, br#","baggage":"#, Some(&baggage.screened(screen)));
     }
 }
 

@@ -61,15 +61,24 @@ pub(crate) fn read(line: &[u8], bus: u64) -> Option<Stored> {
 }
 
 fn restore(record: Record, extra: Extra, key: u64, bus: u64) -> OwnedEvent {
-    let Record { event_type, payload, timestamp, event_id, source, correlation_id, schema_version } = record;
+    let Record {
+        event_type,
+        payload,
+        timestamp,
+        event_id,
+        source,
+        correlation_id,
+        schema_version,
+        trace_context,
+        baggage,
+    } = record;
     let seq = extra.seq.unwrap_or(0);
     // The number of an event of an earlier run is another event's in this one.
     let own = event_id.as_deref().is_some_and(|id| id == crate::event_id::EventId::made(bus, seq).to_string());
     let mut head = Head::new(seq);
     head.key = key;
     head.cause = extra.causation_seq.unwrap_or(0);
-    head.lineage = correlation_id
-        .map(|correlation| Arc::new(Lineage { correlation: Some(correlation.into()), ..Lineage::default() }));
+    head.lineage = Lineage::recorded(correlation_id, trace_context, baggage);
     head.meta = Some(Arc::new(Meta {
         event_id: event_id.map(Into::into),
         source: source.map(Into::into),
