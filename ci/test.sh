@@ -24,6 +24,7 @@ cargo test --package nervebus-cli --features durable --test replay
 with_features=(
     audit_faults
     audit_log
+    context
     durable
     durable_crash
     durable_subscription

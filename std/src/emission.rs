@@ -1,5 +1,6 @@
 //! Emitting with more to say than topic and payload.
 
+mod lineage;
 pub(crate) mod said;
 
 use std::sync::Arc;

@@ -120,7 +120,8 @@ impl<'a> Event<'a> {
         self.head.class()
     }
 
-    /// What ties together all events of one request; handlers' own emits inherit it.
+    /// What ties together all events of one request; handlers' own emits inherit it, as it may come from a
+    /// [scope](crate::CorrelationScope).
     pub fn correlation_id(&self) -> Option<&'a str> {
         self.head.lineage.as_deref()?.correlation.as_deref()
     }

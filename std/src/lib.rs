@@ -28,6 +28,9 @@
 //! A Rust type can have a topic of its own, and say version, key, time to live and personal data: see [`TypedEvent`] and
 //! [`Bus::topic`].
 //!
+//! What an event inherits, correlation, trace, baggage and deadline, it has from the event whose handler emits it, or from the
+//! [`Scope`] that it is emitted in.
+//!
 //! # Records
 //!
 //! What a bus writes down is in files that outlive it, each written by a thread of its own and read without a bus.
@@ -100,6 +103,9 @@ pub use crate::admission::rate::RateLimit;
 pub use crate::admission::storm::{Storm, StormGuard};
 pub use crate::builder::Builder;
 pub use crate::bus::Bus;
+pub use crate::context::baggage::{Baggage, BaggageError};
+pub use crate::context::scope::{CorrelationScope, EnteredScope, Scope};
+pub use crate::context::trace::TraceContext;
 pub use crate::delivery::breaker::Breaker;
 pub use crate::delivery::class::{Class, ParseClassError};
 pub use crate::delivery::dead_letters::log::DeadLetterLogStats;

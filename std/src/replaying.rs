@@ -166,7 +166,7 @@ impl Bus {
     fn emit_again(&self, item: Item) -> Option<bool> {
         let Item { record, said } = item;
         let Restored { topic, payload, meta, lineage, class, key } = record.restored();
-        let (meta, lineage) = (Some(Arc::new(meta)), lineage.map(Arc::new));
+        let meta = Some(Arc::new(meta));
         let extra = Extra { meta, lineage, class, replayed: true, ..Extra::default() };
         let how = How { key: said.key().unwrap_or(key), extra: Some(&extra), ..How::with(Patience::Policy) };
         match self.engine().emit(&topic, payload, how) {

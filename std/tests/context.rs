@@ -1,10 +1,20 @@
-//! What an event inherits from the one whose handler emits it: correlation and cause.
-#![allow(clippy::unwrap_used, reason = "tests stop at the first surprise")]
+//! What an event inherits from the one whose handler emits it: correlation and cause, trace and baggage.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests read files and stop at the first surprise")]
+
+#[path = "support/folder.rs"]
+mod folder;
+#[path = "support/gate.rs"]
+mod gate;
 
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
-use nervebus::{Bus, Event, Lane};
+use folder::Folder;
+use gate::{Gate, give_way};
+use nervebus::{
+    AuditLog, AuditReader, Baggage, Bus, CorrelationScope, DeadLetterLog, Event, Lane, OwnedEvent, Record, Redactor,
+    Replay, Retry, Scope, TraceContext, json,
+};
 
 /// Long enough for the slowest machine; reached only when something hangs.
 const GUARD: Duration = Duration::from_secs(20);
@@ -152,4 +162,304 @@ fn a_correlation_goes_from_bus_to_bus_but_a_number_of_one_bus_means_nothing_on_a
         assert_eq!(origin.correlation.as_deref(), Some("c-1"));
         assert_eq!(origin.causation, None, "no event of this bus has caused it, inline: {inline}");
     }
+}
+
+const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+const TRACESTATE: &str = "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE";
+const BAGGAGE: &str = "userId=alice,serverNode=DF%2028;ttl=60";
+
+/// What goes from an event to all that comes of it.
+#[derive(Debug, Clone, PartialEq)]
+struct Legacy {
+    correlation: Option<String>,
+    trace: Option<TraceContext>,
+    baggage: Option<Baggage>,
+}
+
+impl Legacy {
+    fn whole() -> Self {
+        let trace = TraceContext::parse(TRACEPARENT).map(|trace| trace.with_state(TRACESTATE));
+        Self { correlation: Some("req-1".into()), trace, baggage: Baggage::parse(BAGGAGE) }
+    }
+
+    fn none() -> Self {
+        Self { correlation: None, trace: None, baggage: None }
+    }
+
+    fn of(event: &Event<'_>) -> Self {
+        Self {
+            correlation: event.correlation_id().map(str::to_owned),
+            trace: event.trace_context().cloned(),
+            baggage: event.baggage().cloned(),
+        }
+    }
+
+    fn scope(&self) -> Scope {
+        let mut scope = Scope::detached();
+        if let Some(id) = &self.correlation {
+            scope = scope.with_correlation_id(id.as_str());
+        }
+        if let Some(trace) = &self.trace {
+            scope = scope.with_trace_context(trace.clone());
+        }
+        if let Some(baggage) = &self.baggage {
+            scope = scope.with_baggage(baggage.clone());
+        }
+        scope
+    }
+}
+
+/// Says what each event of a pattern has inherited.
+fn legacies(bus: &Bus, pattern: &str) -> Receiver<Legacy> {
+    let (sender, receiver) = mpsc::channel();
+    bus.on(pattern).inline().handle(move |event| drop(sender.send(Legacy::of(event)))).unwrap();
+    receiver
+}
+
+/// A handler that emits `inner`.
+fn emitting(bus: &Bus) -> impl Fn(&Event<'_>) + Send + Sync + Clone + 'static {
+    let bus = bus.downgrade();
+    move |_| assert!(bus.upgrade().unwrap().emit("inner", ()).is_ok())
+}
+
+/// Emits `outer` with everything that can be inherited.
+fn outer(bus: &Bus) {
+    let Legacy { correlation, trace, baggage } = Legacy::whole();
+    let event = bus.event("outer", json!({})).correlation_id(correlation.unwrap());
+    event.trace_context(trace.unwrap()).baggage(baggage.unwrap()).emit().unwrap();
+}
+
+fn next(seen: &Receiver<Legacy>) -> Legacy {
+    seen.recv_timeout(GUARD).unwrap()
+}
+
+#[test]
+fn trace_and_baggage_are_inherited_whole_along_a_chain_over_lanes() {
+    let bus = Bus::builder().lane(Lane::new("io")).lane(Lane::new("cpu").workers(2)).build().unwrap();
+    for (topic, to, lane) in [("outer", "b", None), ("b", "c", Some("io")), ("c", "inner", Some("cpu"))] {
+        let weak = bus.downgrade();
+        let on = if let Some(lane) = lane { bus.on(topic).lane(lane) } else { bus.on(topic).inline() };
+        on.handle(move |_| assert!(weak.upgrade().unwrap().emit(to, ()).is_ok())).unwrap();
+    }
+    let inner = legacies(&bus, "inner");
+    outer(&bus);
+    assert_eq!(next(&inner), Legacy::whole());
+    bus.emit("outer", json!({})).unwrap();
+    assert_eq!(next(&inner), Legacy::none(), "nothing of the former event sticks to a thread");
+}
+
+#[test]
+fn what_an_emitter_says_replaces_that_part_and_the_rest_is_inherited() {
+    let bus = Bus::builder().build().unwrap();
+    let weak = bus.downgrade();
+    let own = TraceContext::new(1, 2).unwrap();
+    let child = own.clone();
+    bus.on("outer")
+        .inline()
+        .handle(move |_| {
+            assert!(weak.upgrade().unwrap().event("inner", ()).trace_context(child.clone()).emit().is_ok())
+        })
+        .unwrap();
+    let inner = legacies(&bus, "inner");
+    outer(&bus);
+    assert_eq!(next(&inner), Legacy { trace: Some(own), ..Legacy::whole() });
+}
+
+#[test]
+fn it_goes_across_emits_that_wait_and_across_requests() {
+    let bus = Bus::builder().lane(Lane::new("io")).lane(Lane::new("cpu")).build().unwrap();
+    let weak = bus.downgrade();
+    let relay = move |_: &Event<'_>| {
+        let bus = weak.upgrade().unwrap();
+        assert!(bus.emit_and_wait("waited", ()).unwrap().all_handled());
+        let answer: u64 = bus.request("asked", (), GUARD).unwrap();
+        assert_eq!(answer, 7);
+    };
+    bus.on("outer").lane("io").handle(relay).unwrap();
+    bus.on("waited").lane("cpu").handle(emitting(&bus)).unwrap();
+    let weak = bus.downgrade();
+    let answer = move |_: &Event<'_>| weak.upgrade().unwrap().emit("inner", ()).map(|_| 7_u64).map_err(|_| "refused");
+    bus.on("asked").lane("cpu").answer(answer).unwrap();
+    let inner = legacies(&bus, "inner");
+    outer(&bus);
+    assert_eq!([next(&inner), next(&inner)], [Legacy::whole(), Legacy::whole()]);
+
+    let _scope = Legacy::whole().scope().enter();
+    assert!(bus.emit_and_wait("waited", ()).unwrap().all_handled());
+    assert_eq!(bus.request::<_, u64>("asked", (), GUARD).unwrap(), 7);
+    assert_eq!([next(&inner), next(&inner)], [Legacy::whole(), Legacy::whole()], "from a scope as well");
+}
+
+#[test]
+fn a_retry_has_the_lineage_of_its_event_and_so_has_the_record_of_the_failure() {
+    let bus = Bus::builder().lane(Lane::new("io")).build().unwrap();
+    let emit = emitting(&bus);
+    let handler = move |event: &Event<'_>| {
+        emit(event);
+        Err("not yet")
+    };
+    bus.on("outer").lane("io").retry(Retry::exponential(Duration::from_millis(1)).attempts(3)).handle(handler).unwrap();
+    let (inner, records) = (legacies(&bus, "inner"), legacies(&bus, "system.handler_error"));
+    // The record has to be said even when it is too late for everything else.
+    let _scope = Legacy::whole().scope().with_deadline(GUARD).enter();
+    bus.emit("outer", json!({})).unwrap();
+    for _ in 0..3 {
+        assert_eq!(next(&inner), Legacy::whole());
+    }
+    assert_eq!(next(&records), Legacy::whole());
+}
+
+#[test]
+fn a_dead_letter_that_is_sent_back_has_the_lineage_of_its_event_even_from_a_file() {
+    let folder = Folder::of("context-letters");
+    let file = folder.path().join("letters.jsonl");
+    let build = |works: bool| {
+        let bus = Bus::builder().dead_letter_log(DeadLetterLog::at(&file)).lane(Lane::new("io")).build().unwrap();
+        let emit = emitting(&bus);
+        let handler = move |event: &Event<'_>| {
+            emit(event);
+            if works || event.attempt() > 1 { Ok(()) } else { Err("not yet") }
+        };
+        bus.on("outer").name("picky").lane("io").handle(handler).unwrap();
+        let inner = legacies(&bus, "inner");
+        (bus, inner)
+    };
+    let (bus, inner) = build(false);
+    outer(&bus);
+    outer(&bus);
+    assert_eq!([next(&inner), next(&inner)], [Legacy::whole(), Legacy::whole()]);
+    while bus.dead_letters().len() < 2 {
+        std::thread::yield_now();
+    }
+    let letter = bus.dead_letters().list()[0].clone();
+    assert_eq!(Legacy::of(&letter.event.as_event()), Legacy::whole());
+    bus.dead_letters().retry(letter.id).unwrap();
+    assert_eq!(next(&inner), Legacy::whole());
+    assert!(bus.shutdown(GUARD).drained);
+    drop(bus);
+
+    let (bus, inner) = build(true);
+    let letter = bus.dead_letters().list()[0].clone();
+    bus.dead_letters().retry(letter.id).unwrap();
+    assert_eq!(next(&inner), Legacy::whole(), "and from the file");
+}
+
+#[test]
+fn async_handlers_have_it_after_each_await_however_many_are_in_flight() {
+    for in_flight in [1, 16] {
+        let bus = Bus::builder().lane(Lane::new("io").concurrency(in_flight)).build().unwrap();
+        let (weak, gate) = (bus.downgrade(), Gate::default());
+        let waits = gate.clone();
+        let handler = move |event: OwnedEvent| {
+            let (weak, gate) = (weak.clone(), waits.clone());
+            async move {
+                let of = event.correlation_id().map(str::to_owned);
+                weak.upgrade().unwrap().emit("inner", of.clone()).unwrap();
+                give_way().await;
+                gate.pass().await;
+                weak.upgrade().unwrap().emit("inner", of.clone()).unwrap();
+                let own = CorrelationScope::run("own", async {
+                    give_way().await;
+                    weak.upgrade().unwrap().emit("inner", Some("own".to_owned())).unwrap();
+                });
+                own.await;
+                weak.upgrade().unwrap().emit("inner", of).unwrap();
+            }
+        };
+        bus.on("outer").lane("io").handle_async(handler).unwrap();
+        let (sender, inner) = mpsc::channel();
+        let compare = move |event: &Event<'_>| {
+            let wanted = event.payload_as::<Option<String>>().unwrap();
+            sender.send((wanted.clone(), event.correlation_id().map(str::to_owned))).unwrap();
+        };
+        bus.on("inner").inline().handle(compare).unwrap();
+        for number in 0..16 {
+            let event = bus.event("outer", json!({}));
+            if number % 4 == 0 { event } else { event.correlation_id(format!("req-{number}")) }.emit().unwrap();
+        }
+        if in_flight == 1 {
+            gate.open();
+        }
+        for seen in 0..4 * 16 {
+            let (wanted, found) = inner.recv_timeout(GUARD).unwrap();
+            assert_eq!(wanted, found);
+            if seen == 15 {
+                // Now all of them are at their first await.
+                gate.open();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_replay_has_what_was_recorded_and_nothing_of_who_replays() {
+    let folder = Folder::of("context-replay");
+    let file = folder.path().join("events.jsonl");
+    let recorded = Bus::builder().audit(AuditLog::at(&file)).build().unwrap();
+    outer(&recorded);
+    recorded.emit("outer", json!({})).unwrap();
+    assert!(recorded.shutdown(GUARD).drained);
+
+    let bus = Bus::builder().lane(Lane::new("io")).build().unwrap();
+    bus.on("outer").name("relay").lane("io").handle(emitting(&bus)).unwrap();
+    let inner = legacies(&bus, "inner");
+    let _scope = CorrelationScope::enter("of who replays");
+    for into in [false, true] {
+        let replay = Replay::from_audit(&file).pattern("outer");
+        bus.replay(if into { replay.into("relay") } else { replay }).unwrap();
+        assert_eq!([next(&inner), next(&inner)], [Legacy::whole(), Legacy::none()], "into: {into}");
+    }
+    let record = AuditReader::open(&file).unwrap().topic("outer").unwrap().limit(1).oldest_first().unwrap().next();
+    bus.emit_record(record.unwrap().unwrap().record).unwrap();
+    assert_eq!(next(&inner), Legacy::whole(), "and so has a record that is emitted");
+}
+
+#[test]
+fn a_log_says_trace_and_baggage_behind_everything_else_and_hides_what_is_sensitive() {
+    let folder = Folder::of("context-redacted");
+    let file = folder.path().join("events.jsonl");
+    let bus = Bus::builder().redact(Redactor::default()).audit(AuditLog::at(&file)).build().unwrap();
+    outer(&bus);
+    let mut baggage = Baggage::new();
+    for (key, value) in [("user", "alice@example.org"), ("password", "hunter2"), ("note", "a\nb")] {
+        baggage.insert(key, value).unwrap();
+    }
+    let trace = TraceContext::parse(TRACEPARENT).unwrap().with_state("congo=bob@example.org");
+    bus.event("secret", json!({})).trace_context(trace).baggage(baggage).correlation_id("c\nd").emit().unwrap();
+    assert!(bus.shutdown(GUARD).drained);
+    let text = std::fs::read_to_string(&file).unwrap();
+    let [whole, secret] = text.lines().collect::<Vec<_>>()[..] else { panic!("two events are two lines: {text}") };
+    let end = format!(r#","traceparent":"{TRACEPARENT}","tracestate":"{TRACESTATE}","baggage":"{BAGGAGE}"}}"#);
+    assert!(whole.ends_with(&end), "{whole}");
+    for hidden in ["alice", "bob", "hunter2", "example"] {
+        assert!(!secret.contains(hidden), "{secret}");
+    }
+    let read = Record::from_jsonl(secret.as_bytes()).unwrap();
+    assert_eq!(
+        read.trace_context,
+        TraceContext::parse(TRACEPARENT).map(|trace| trace.with_state("congo=[REDACTED_EMAIL]"))
+    );
+    let baggage = read.baggage.unwrap();
+    assert_eq!(baggage.get("user"), Some("[REDACTED_EMAIL]"));
+    assert_eq!((baggage.get("password"), baggage.get("note")), (Some("[REDACTED_SECRET]"), Some("a\nb")));
+}
+
+#[cfg(feature = "durable")]
+#[test]
+fn a_durable_delivery_has_the_lineage_of_its_event_over_a_restart() {
+    let folder = Folder::of("context-durable");
+    let log = || nervebus::DurableLog::at(folder.path().join("log")).topics("outer").buffer(1 << 20);
+    let bus = Bus::builder().durable(log()).build().unwrap();
+    outer(&bus);
+    bus.emit("outer", json!({})).unwrap();
+    assert!(bus.shutdown(GUARD).drained);
+    drop(bus);
+
+    let bus = Bus::builder().durable(log()).lane(Lane::new("io")).build().unwrap();
+    let inner = legacies(&bus, "inner");
+    bus.on("outer").durable("relay").lane("io").from_start().handle(emitting(&bus)).unwrap();
+    assert_eq!([next(&inner), next(&inner)], [Legacy::whole(), Legacy::none()]);
+    outer(&bus);
+    assert_eq!(next(&inner), Legacy::whole(), "and so has one that comes now");
+    assert!(bus.shutdown(GUARD).drained);
 }

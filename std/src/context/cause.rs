@@ -31,7 +31,7 @@ impl Known {
     #[cold]
     fn enter(id: &Arc<str>) -> Self {
         let before = ID.try_with(|noted| noted.replace(Some(Arc::clone(id)))).unwrap_or_default();
-        Self { depth: DEPTH.replace(handled().depth), id: before }
+        Self { depth: DEPTH.replace(handled().depth()), id: before }
     }
 }
 
@@ -49,7 +49,7 @@ impl Drop for Known {
 pub(crate) fn given() -> Option<Arc<str>> {
     // What is handled further down has another depth, and what is handled beside it has ended.
     let depth = DEPTH.get();
-    if depth != 0 && depth == handled().depth { noted() } else { None }
+    if depth != 0 && depth == handled().depth() { noted() } else { None }
 }
 
 #[cold]

@@ -361,14 +361,14 @@ impl Engine {
     #[inline(always)]
     pub(super) fn inherit(&self, head: &mut Head, inline: bool) -> Result<(), Refused> {
         let handled = context::handled();
-        if handled.depth == 0 { Ok(()) } else { self.descend(head, handled, inline) }
+        if handled.is_nothing() { Ok(()) } else { self.descend(head, handled, inline) }
     }
 
     /// As [`inherit`](Self::inherit), for the short ways: what has a deadline needs the other.
     #[inline(always)]
     fn inherit_short(&self, head: &mut Head, inline: bool) -> Result<(), Detour> {
         let handled = context::handled();
-        if handled.depth == 0 { Ok(()) } else { self.descend_short(head, handled, inline) }
+        if handled.is_nothing() { Ok(()) } else { self.descend_short(head, handled, inline) }
     }
 
     #[inline(never)]
@@ -380,7 +380,12 @@ impl Engine {
 
     #[inline(never)]
     fn descend(&self, head: &mut Head, from: context::Handled, inline: bool) -> Result<(), Refused> {
-        if inline && from.depth >= self.max_depth {
+        head.lineage = context::lineage();
+        if from.depth() == 0 {
+            // In a scope, and in no handler.
+            return Ok(());
+        }
+        if inline && from.depth() >= self.max_depth {
             return Err(Refused::TooDeep(self.max_depth));
         }
         if from.hops >= self.max_chain {
@@ -388,7 +393,6 @@ impl Engine {
         }
         head.cause = if from.bus == self.bus { from.seq } else { 0 };
         head.hops = from.hops + 1;
-        head.lineage = context::lineage();
         if let Some(id) = cause::given() {
             head.set_cause(&id);
         } else if from.bus != self.bus && from.bus != 0 && from.seq != 0 {

@@ -4,7 +4,8 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::context::{self, Deadline, Lineage};
+use super::lineage::{self, Carried};
+use crate::context::Lineage;
 use crate::delivery::class::Class;
 use crate::delivery::emit::Extra;
 use crate::delivery::engine::Engine;
@@ -22,6 +23,7 @@ pub(crate) struct Said {
     pub(crate) correlation: Option<Arc<str>>,
     pub(crate) key: u64,
     pub(crate) deadline: Option<Duration>,
+    pub(super) carried: Option<Box<Carried>>,
     pub(crate) class: Class,
     pub(crate) ttl: Option<Duration>,
     /// What is left of its time to live, if not all of it.
@@ -32,9 +34,12 @@ pub(crate) struct Said {
 impl Said {
     /// What was recorded of an event; the payload is left out.
     pub(crate) fn recorded(restored: &mut Restored) -> Self {
+        let lineage = restored.lineage.take();
+        let carried = |lineage: &Lineage| Carried { trace: lineage.trace.clone(), baggage: lineage.baggage.clone() };
         Self {
             meta: std::mem::take(&mut restored.meta),
-            correlation: restored.lineage.take().and_then(|lineage| lineage.correlation),
+            correlation: lineage.as_ref().and_then(|lineage| lineage.correlation.clone()),
+            carried: lineage.as_deref().map(|lineage| Box::new(carried(lineage))),
             key: restored.key,
             class: restored.class,
             ..Self::default()
@@ -53,8 +58,8 @@ impl Said {
 
     /// The hash of its key, and the rest as an emit takes it.
     pub(crate) fn taken_apart(self, engine: &Engine, waiter: Option<Arc<Waiter>>) -> (u64, Extra) {
-        let Self { meta, correlation, key, ttl, lasts, deadline, class, invalid } = self;
-        let lineage = (correlation.is_some() || deadline.is_some()).then(|| lineage(engine, correlation, deadline));
+        let Self { meta, correlation, key, ttl, lasts, deadline, carried, class, invalid } = self;
+        let lineage = lineage::own(engine, correlation, deadline, carried);
         let headers = meta.headers.as_deref();
         let partition_key = headers.and_then(|headers| headers.partition_key.as_deref());
         let key = if key == 0 { partition_key.map_or(0, key::hash) } else { key };
@@ -102,20 +107,6 @@ fn lasting(ttl: Duration) -> Arc<Meta> {
     meta
 }
 
-/// What an event hands down, if it is not what it inherits.
-fn lineage(engine: &Engine, correlation: Option<Arc<str>>, deadline: Option<Duration>) -> Arc<Lineage> {
-    let mut lineage: Lineage = context::lineage().as_deref().cloned().unwrap_or_default();
-    if correlation.is_some() {
-        lineage.correlation = correlation;
-    }
-    if let Some(left) = deadline {
-        let own = engine.clock.after(left);
-        let at = lineage.deadline.map_or(own, |inherited| inherited.on(engine.bus, &engine.clock).min(own));
-        lineage.deadline = Some(Deadline { at, bus: engine.bus, clock: engine.clock.clone() });
-    }
-    Arc::new(lineage)
-}
-
 /// The methods that say it, for a type that has a [`Said`] in its field `said`.
 macro_rules! saying {
     () => {
@@ -125,7 +116,8 @@ macro_rules! saying {
             self
         }
 
-        /// What ties together all events of one request. Default: that of the event whose handler emits this one.
+        /// What ties together all events of one request. Default: that of the event whose handler emits this one, or of the
+        /// [scope](crate::CorrelationScope).
         pub fn correlation_id(mut self, id: impl Into<std::sync::Arc<str>>) -> Self {
             self.said.correlation = Some(id.into());
             self

@@ -7,6 +7,8 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+use crate::context::baggage::Baggage;
+use crate::context::trace::TraceContext;
 use crate::delivery::class::Class;
 use crate::headers::Headers;
 
@@ -36,6 +38,10 @@ pub struct Record {
     pub class: Class,
     /// What was said of it that few events have.
     pub headers: Option<Box<Headers>>,
+    /// The distributed trace that it belongs to.
+    pub trace_context: Option<TraceContext>,
+    /// What its request carries along.
+    pub baggage: Option<Baggage>,
 }
 
 impl Record {
@@ -53,6 +59,8 @@ impl Record {
             idempotency_key: None,
             class: Class::default(),
             headers: None,
+            trace_context: None,
+            baggage: None,
         }
     }
 
@@ -72,6 +80,8 @@ impl Record {
     /// | `idempotency_key` | `idempotency_key` | |
     /// | `class` | `class`: `low`, `high`, `critical` | |
     /// | `headers` | a key for each field of [`Headers`], `ttl` in seconds, `attributes` an object of texts | |
+    /// | `trace_context` | `traceparent`, `tracestate` | the same |
+    /// | `baggage` | `baggage` | the same |
     ///
     /// Only the name is required. From `schema_version` on, what is no such thing is as good as absent, and an attribute
     /// that [`Attributes`](crate::Attributes) would not take is left out. A payload that is there is kept as it is, even `null`; one that is not there is `{}`.
@@ -128,6 +138,8 @@ impl Record {
             idempotency_key: fields.text("idempotency_key").map(Into::into),
             class: fields.class(),
             headers: fields.headers(),
+            trace_context: fields.trace_context(),
+            baggage: fields.baggage(),
         })
     }
 
@@ -151,6 +163,8 @@ impl Record {
             idempotency_key: None,
             class: Class::default(),
             headers: None,
+            trace_context: fields.trace_context(),
+            baggage: fields.baggage(),
         })
     }
 }
@@ -214,6 +228,17 @@ impl Fields {
             Some(Value::String(text)) => Ok(Some(text)),
             Some(other) => Err(LineError::WrongType { field, expected: "a string or null", found: kind(&other) }),
         }
+    }
+
+    /// What is no trace is as good as absent.
+    fn trace_context(&mut self) -> Option<TraceContext> {
+        let trace = TraceContext::parse(self.take("traceparent")?.as_str()?)?;
+        let state = self.take("tracestate");
+        Some(state.as_ref().and_then(Value::as_str).map_or(trace.clone(), |state| trace.with_state(state)))
+    }
+
+    fn baggage(&mut self) -> Option<Baggage> {
+        Baggage::parse(self.take("baggage")?.as_str()?)
     }
 
     /// The name of the event: the one field that must be there.

@@ -226,7 +226,8 @@ impl Engine {
         }
         head.key = how.key;
         if let Some(extra) = how.extra {
-            if extra.lineage.is_some() {
+            // What is replayed has what it was recorded with, whoever replays it.
+            if extra.lineage.is_some() || extra.replayed {
                 head.lineage.clone_from(&extra.lineage);
             }
             head.own = extra.system;

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::line::{decimal, field, float, string};
+use crate::context::baggage::Baggage;
+use crate::context::trace::TraceContext;
 use crate::delivery::class::Class;
 use crate::event::Event;
 use crate::event_id::EventId;
@@ -20,6 +22,8 @@ pub(super) struct Extras<'a> {
     class: Class,
     ttl: Option<Duration>,
     headers: Option<&'a Headers>,
+    trace: Option<&'a TraceContext>,
+    baggage: Option<&'a Baggage>,
 }
 
 impl<'a> Extras<'a> {
@@ -31,6 +35,8 @@ impl<'a> Extras<'a> {
             class: event.class(),
             ttl: event.ttl(),
             headers: event.headers(),
+            trace: event.trace_context(),
+            baggage: event.baggage(),
         }
     }
 
@@ -43,6 +49,8 @@ impl<'a> Extras<'a> {
             class: record.class,
             ttl: headers.and_then(|headers| headers.ttl),
             headers,
+            trace: record.trace_context.as_ref(),
+            baggage: record.baggage.as_ref(),
         }
     }
 
@@ -68,6 +76,12 @@ impl<'a> Extras<'a> {
         if let Some(headers) = self.headers {
             write_headers(out, headers, screen);
         }
+        if let Some(trace) = self.trace {
+            write_trace(out, trace, screen);
+        }
+        if let Some(baggage) = self.baggage.filter(|baggage| !baggage.is_empty()) {
+            field(out, br#","baggage":"#, Some(&baggage.screened(screen)));
+        }
     }
 }
 
@@ -91,6 +105,12 @@ fn write_headers(out: &mut Vec<u8>, headers: &Headers, screen: &Screen) {
         // As a document, for a name may say what its value is.
         screen.payload(out, start);
     }
+}
+
+#[cold]
+fn write_trace(out: &mut Vec<u8>, trace: &TraceContext, screen: &Screen) {
+    field(out, br#","traceparent":"#, Some(&trace.to_string()));
+    text(out, br#","tracestate":"#, trace.state(), screen);
 }
 
 fn write_attributes(out: &mut Vec<u8>, attributes: &Attributes) {

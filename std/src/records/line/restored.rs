@@ -18,7 +18,7 @@ pub(crate) struct Restored {
     pub(crate) payload: Value,
     pub(crate) meta: Meta,
     /// What the event hands down, if it hands down anything.
-    pub(crate) lineage: Option<Lineage>,
+    pub(crate) lineage: Option<Arc<Lineage>>,
     pub(crate) class: Class,
     /// The hash of its partition key; 0 for none.
     pub(crate) key: u64,
@@ -27,7 +27,7 @@ pub(crate) struct Restored {
 impl Record {
     pub(crate) fn restored(self) -> Restored {
         let Self { event_type, payload, timestamp, event_id, source, correlation_id, .. } = self;
-        let Self { schema_version, idempotency_key, class, headers, .. } = self;
+        let Self { schema_version, idempotency_key, class, headers, trace_context, baggage, .. } = self;
         let partition_key = headers.as_ref().and_then(|headers| headers.partition_key.as_deref());
         Restored {
             topic: event_type,
@@ -42,8 +42,7 @@ impl Record {
                 reply: None,
                 headers,
             },
-            lineage: correlation_id
-                .map(|correlation| Lineage { correlation: Some(correlation.into()), ..Lineage::default() }),
+            lineage: Lineage::recorded(correlation_id, trace_context, baggage),
             class,
         }
     }
@@ -55,7 +54,7 @@ impl Restored {
         let mut head = Head::new(seq);
         head.key = self.key;
         head.set_class(self.class);
-        head.lineage = self.lineage.map(Arc::new);
+        head.lineage = self.lineage;
         head.meta = Some(Arc::new(self.meta));
         Kept::new(head, Body::new(self.payload), &self.topic, bus)
     }
