@@ -5,6 +5,7 @@ pub(crate) mod checks;
 mod durable;
 mod guards;
 mod threads;
+mod validation;
 
 use std::io;
 use std::sync::Arc;

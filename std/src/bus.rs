@@ -3,6 +3,7 @@
 mod audit;
 mod record;
 mod typed;
+mod validation;
 
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::path::PathBuf;

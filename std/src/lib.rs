@@ -94,9 +94,11 @@ pub use nervebus_macros::Event;
 pub use serde_json::{Value, json};
 
 pub use crate::admission::dedup::DedupWindow;
-pub use crate::admission::name::NameRule;
+pub use crate::admission::name::{NameRule, extract_action, extract_domain, is_valid_event_type};
 pub use crate::admission::rate::RateLimit;
 pub use crate::admission::storm::{Storm, StormGuard};
+pub use crate::admission::validation::Validation;
+pub use crate::admission::validation::draft::Draft;
 pub use crate::builder::Builder;
 pub use crate::bus::Bus;
 pub use crate::delivery::breaker::Breaker;
@@ -126,7 +128,8 @@ pub use crate::durable_emission::{DurableEmission, DurableError, DurableReceipt,
 pub use crate::emission::Emission;
 pub use crate::emit_async::{EmitAndWaitAsync, EmitAsync};
 pub use crate::error::{
-    BuildError, ClaimError, EmitError, Limited, RecvError, RequestError, SubscribeError, WaitError,
+    BuildError, ClaimError, EmitError, Limited, RecvError, RequestError, SubscribeError, ValidationIssue,
+    ValidationReport, WaitError,
 };
 pub use crate::event::{Event, OwnedEvent};
 pub use crate::event_id::EventId;

@@ -1,6 +1,6 @@
 //! Emitting: from a topic and a payload to the handlers' lanes.
 //!
-//! The order of an emit: through the gate, which numbers it; the length of its chain; rates, storms and duplicates; wait
+//! The order of an emit: through the gate, which numbers it; the length of its chain; validation; rates, storms and duplicates; wait
 //! for room in the lanes, as far as their policies allow; audit; inline handlers; lanes. An emit that fails has failed
 //! before any handler saw the event.
 //!
@@ -13,6 +13,7 @@ mod how;
 #[cfg(feature = "durable")]
 mod logged;
 mod refused;
+mod validated;
 
 use std::sync::Arc;
 
@@ -78,6 +79,7 @@ impl Engine {
         how: How<'_>,
     ) -> Result<Receipt, EmitError<P>> {
         let checked = self.names.check(name).map_err(Refused::InvalidTopic);
+        let checked = checked.and_then(|()| self.may_be_known(pass.number(), name, &payload, how));
         match checked.and_then(|()| Ok(self.directory.topic(name)?)) {
             Ok(topic) => self.emit_on(pass, place, &topic, &topic.table.load(), payload, how),
             Err(refused) => {

@@ -5,12 +5,13 @@ use std::time::Duration;
 use crate::delivery::directory::TooManyTopics;
 use crate::delivery::engine::Exit;
 use crate::delivery::lane::{Patience, Queue};
-use crate::error::{EmitError, Limited};
+use crate::error::{EmitError, Limited, ValidationReport};
 
 /// Why an event is refused.
 #[derive(Debug)]
 pub(crate) enum Refused {
     InvalidTopic(String),
+    Invalid(Box<ValidationReport>),
     TooManyTopics(usize),
     Full(String),
     /// Full, and tried again later.
@@ -53,6 +54,7 @@ impl Refused {
     pub(crate) fn with<P>(self, payload: P) -> EmitError<P> {
         match self {
             Self::InvalidTopic(rule) => EmitError::InvalidTopic { rule, payload },
+            Self::Invalid(report) => EmitError::Invalid { report, payload },
             Self::TooManyTopics(limit) => EmitError::TooManyTopics { limit, payload },
             Self::Full(lane) => EmitError::Full { lane, payload },
             // An empty name, which no lane has, tells it apart; nobody but `EmitAsync` sees it.
