@@ -89,6 +89,11 @@ impl<'a, P: Payload> Emission<'a, P> {
         self
     }
 
+    /// As [`key`](Self::key), of a key that was hashed before; 0 for none.
+    pub(crate) fn hashed_key(self, key: u64) -> Self {
+        Self { key, ..self }
+    }
+
     /// What two events have in common that mean the same: of those with one key, a bus with a
     /// [window for duplicates](crate::Builder::dedup) delivers the first only. It stands in for the
     /// [`event_id`](Self::event_id) there, and is nothing else's business. Default: none.

@@ -169,7 +169,7 @@ pub use crate::subscribe::Subscribe;
 #[doc(hidden)]
 pub use crate::typed_event::derive as __derive;
 pub use crate::typed_event::{Category, TypedEvent};
-pub use crate::typed_subscribe::TypedSubscribe;
+pub use crate::typed_subscribe::{TypedOwned, TypedSubscribe};
 pub use crate::typed_topic::TypedTopic;
 pub use crate::wait_for::WaitFor;
 pub use crate::weak_bus::WeakBus;

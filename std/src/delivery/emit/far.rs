@@ -35,6 +35,9 @@ impl Engine {
         how: How<'_>,
         receipt: &mut Receipt,
     ) -> Result<Exit, Refused> {
+        if topic.is_command() && !how.is_system() && !how.is_replayed() && !self.directory.has_handler(topic, route) {
+            return Err(Refused::NoHandler(topic.name.clone()));
+        }
         let nobody = (self.tap.is_none() || how.is_replayed()) && route.is_empty() && !is_logged(topic, how);
         if !nobody {
             self.fill_head(&mut envelope.head, route, how)?;
