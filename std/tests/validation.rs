@@ -7,8 +7,9 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use nervebus::{
-    AuditLog, BuildError, Builder, Bus, EmitError, NameRule, RateLimit, Reason, Record, Redactor, Replay, RequestError,
-    TypedEvent, Validation, ValidationReport, Value, extract_action, extract_domain, is_valid_event_type, json,
+    AuditLog, BuildError, Builder, Bus, DeadLetterLog, EmitError, NameRule, Query, RateLimit, Reason, Record, Redactor,
+    Replay, RequestError, TypedEvent, Validation, ValidationReport, Value, extract_action, extract_domain,
+    is_valid_event_type, json,
 };
 use proptest::prelude::*;
 use serde::ser::Error as _;
@@ -368,6 +369,27 @@ fn a_refused_event_is_a_dead_letter_where_that_was_asked_for() {
     assert!(bus.dead_letters().retry(first.id).is_err(), "no handler has failed");
     let ledger = bus.ledger();
     assert_eq!((ledger.refused, ledger.balanced()), (4, true));
+}
+
+#[test]
+fn such_a_dead_letter_is_read_back_from_its_file() {
+    let folder = logs::Folder::new();
+    let build = || {
+        let log = DeadLetterLog::at(folder.path("letters.jsonl"));
+        Bus::builder()
+            .dead_letter_log(log)
+            .validate(Validation::new().require("*", "id").dead_letter())
+            .build()
+            .unwrap()
+    };
+    let bus = build();
+    bus.event("a.b", json!({"n": 7})).source("shop").emit().unwrap_err();
+    bus.shutdown(LONG);
+    let bus = build();
+    let letters = bus.dead_letters().find(&Query::new().reason(Reason::ValidationError)).unwrap();
+    let [letter] = &letters[..] else { panic!("{} letters", letters.len()) };
+    assert_eq!((letter.event["n"].as_u64(), letter.event.as_event().source()), (Some(7), Some("shop")));
+    assert_eq!((&*letter.handler, &*letter.error), ("validation", "required_field: id: it is missing or null"));
 }
 
 #[test]
