@@ -37,6 +37,8 @@ with_features=(
     redact_options
     replay
     topology
+    typed_topic
+    validation
     verify
 )
 NERVEBUS_CRASH_ROUNDS="${NERVEBUS_CRASH_ROUNDS:-4}" \

@@ -4,3 +4,4 @@ pub(crate) mod dedup;
 pub(crate) mod name;
 pub(crate) mod rate;
 pub(crate) mod storm;
+pub(crate) mod validation;

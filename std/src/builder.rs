@@ -5,6 +5,7 @@ pub(crate) mod checks;
 mod durable;
 mod guards;
 mod threads;
+mod validation;
 
 use std::io;
 use std::sync::Arc;
@@ -361,11 +362,12 @@ impl Builder {
         let rules = self.guards.rules();
         let bus = random::bus();
         let log = self.log(bus)?;
+        let is_bare = tap.is_none() && rules.is_empty() && self.lanes().all(|lane| lane.shed.is_none());
         Ok(Engine {
             bus,
             gate: Gate::new(),
-            is_bare: tap.is_none() && rules.is_empty() && self.lanes().all(|lane| lane.shed.is_none()),
-            directory: Directory::new(self.limits, rules, RECORDS),
+            is_bare,
+            directory: Directory::new(self.limits, rules, RECORDS, is_bare),
             queues,
             tap,
             log,

@@ -5,6 +5,7 @@ mod metrics;
 mod record;
 mod topology;
 mod typed;
+mod validation;
 
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::path::PathBuf;

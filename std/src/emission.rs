@@ -36,6 +36,12 @@ impl<'a, P: Payload> Emission<'a, P> {
 
     saying!();
 
+    /// As [`key`](Self::key), of a key that was hashed before; 0 for none.
+    pub(crate) fn hashed_key(mut self, key: u64) -> Self {
+        self.said.key = key;
+        self
+    }
+
     /// Emits it; see [`Bus::emit`].
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! What can go wrong when a bus is built, subscribed to or emitted on.
 
 mod claim;
+mod validation;
 mod waiting;
 
 use std::fmt;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use crate::headers::attributes::AttributeError;
 
 pub use self::claim::ClaimError;
+pub use self::validation::{ValidationIssue, ValidationReport};
 pub use self::waiting::{RecvError, RequestError, WaitError};
 
 /// Why a bus could not be built. Nothing was started.
@@ -42,6 +44,13 @@ pub enum BuildError {
         /// Which setting, for example `rate_limit`.
         field: String,
         /// Which rule the pattern breaks, and where.
+        rule: String,
+    },
+    /// A setting is no such thing as it should be.
+    InvalidSetting {
+        /// Which setting, for example `validation.domains`.
+        setting: String,
+        /// What it is, and what it should be.
         rule: String,
     },
     /// A lane's name is empty, too long, or has characters that a thread's name cannot have.
@@ -107,6 +116,7 @@ impl fmt::Display for BuildError {
                 write!(f, "{field} is {value:?}, outside its range: more than zero, at most {max:?}")
             }
             Self::Pattern { field, rule } => write!(f, "{field}: {rule}"),
+            Self::InvalidSetting { setting, rule } => write!(f, "{setting}: {rule}"),
             Self::LaneName { name } => {
                 write!(f, "lane name {name:?} is not 1 to 32 letters, digits, '-', '_' or '.'")
             }
@@ -270,6 +280,13 @@ pub enum EmitError<P> {
         /// What was to be emitted.
         payload: P,
     },
+    /// It breaks a rule of the bus's [`Validation`](crate::Validation).
+    Invalid {
+        /// Which ones. Boxed, so that results that are no errors stay small.
+        report: Box<ValidationReport>,
+        /// What was to be emitted.
+        payload: P,
+    },
     /// A lane is full, and it rejects what it has no room for (or the emitter would not or could not wait).
     Full {
         /// Which lane.
@@ -355,6 +372,7 @@ impl<P> EmitError<P> {
         match self {
             Self::InvalidTopic { payload, .. }
             | Self::InvalidAttribute { payload, .. }
+            | Self::Invalid { payload, .. }
             | Self::Full { payload, .. }
             | Self::AuditFailing { payload }
             | Self::TooManyTopics { payload, .. }
@@ -377,6 +395,7 @@ impl<P> EmitError<P> {
             Self::InvalidAttribute { error, payload } => {
                 EmitError::InvalidAttribute { error, payload: change(payload) }
             }
+            Self::Invalid { report, payload } => EmitError::Invalid { report, payload: change(payload) },
             Self::Full { lane, payload } => EmitError::Full { lane, payload: change(payload) },
             Self::AuditFailing { payload } => EmitError::AuditFailing { payload: change(payload) },
             Self::TooManyTopics { limit, payload } => EmitError::TooManyTopics { limit, payload: change(payload) },
@@ -398,6 +417,14 @@ impl<P> EmitError<P> {
     /// Whether a lane had no room: trying again later may help.
     pub fn is_full(&self) -> bool {
         matches!(self, Self::Full { .. } | Self::AuditFailing { .. })
+    }
+
+    /// What was found, if the event broke a rule of the bus's [`Validation`](crate::Validation).
+    pub fn report(&self) -> Option<&ValidationReport> {
+        match self {
+            Self::Invalid { report, .. } => Some(report),
+            _ => None,
+        }
     }
 
     /// Whether it came too late.
@@ -424,6 +451,7 @@ impl<P> fmt::Display for EmitError<P> {
         match self {
             Self::InvalidTopic { rule, .. } => f.write_str(rule),
             Self::InvalidAttribute { error, .. } => error.fmt(f),
+            Self::Invalid { report, .. } => write!(f, "the event is not valid: {}", report.in_one_line()),
             Self::Full { lane, .. } => write!(f, "lane {lane:?} is full"),
             Self::AuditFailing { .. } => f.write_str("the audit log cannot be written, and has no more room"),
             Self::TooManyTopics { limit, .. } => write!(f, "the bus has its limit of {limit} topics"),

@@ -98,9 +98,11 @@ pub use nervebus_macros::Event;
 pub use serde_json::{Value, json};
 
 pub use crate::admission::dedup::DedupWindow;
-pub use crate::admission::name::NameRule;
+pub use crate::admission::name::{NameRule, extract_action, extract_domain, is_valid_event_type};
 pub use crate::admission::rate::RateLimit;
 pub use crate::admission::storm::{Storm, StormGuard};
+pub use crate::admission::validation::Validation;
+pub use crate::admission::validation::draft::Draft;
 pub use crate::builder::Builder;
 pub use crate::bus::Bus;
 pub use crate::context::baggage::{Baggage, BaggageError};
@@ -134,7 +136,8 @@ pub use crate::durable_emission::{DurableEmission, DurableError, DurableReceipt,
 pub use crate::emission::Emission;
 pub use crate::emit_async::{EmitAndWaitAsync, EmitAsync};
 pub use crate::error::{
-    BuildError, ClaimError, EmitError, Limited, RecvError, RequestError, SubscribeError, WaitError,
+    BuildError, ClaimError, EmitError, Limited, RecvError, RequestError, SubscribeError, ValidationIssue,
+    ValidationReport, WaitError,
 };
 pub use crate::event::{Event, OwnedEvent};
 pub use crate::event_id::EventId;
@@ -188,7 +191,7 @@ pub use crate::subscribe::Subscribe;
 #[doc(hidden)]
 pub use crate::typed_event::derive as __derive;
 pub use crate::typed_event::{Category, TypedEvent};
-pub use crate::typed_subscribe::TypedSubscribe;
+pub use crate::typed_subscribe::{TypedOwned, TypedSubscribe};
 pub use crate::typed_topic::TypedTopic;
 pub use crate::wait_for::WaitFor;
 pub use crate::weak_bus::WeakBus;

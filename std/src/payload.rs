@@ -4,6 +4,7 @@ pub(crate) mod personal;
 
 use std::any::{self, Any};
 use std::fmt;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -68,6 +69,13 @@ pub trait Carried: Send + Sync + 'static {
     /// What its `Serialize` said.
     fn write_json(&self, out: &mut Vec<u8>) -> serde_json::Result<()>;
 
+    /// Writes the value as JSON, with all that it says.
+    ///
+    /// # Errors
+    ///
+    /// What its `Serialize` said, or the writer.
+    fn write_all(&self, out: &mut dyn io::Write) -> serde_json::Result<()>;
+
     /// A second value, if that is cheaper than sharing the first.
     fn duplicate(&self) -> Option<Self>
     where
@@ -101,6 +109,10 @@ impl<T: Serialize + Send + Sync + 'static> Carried for T {
             None => serde_json::to_writer(out, self),
             Some(_) => serde_json::to_writer(out, &self.to_json()?),
         }
+    }
+
+    fn write_all(&self, out: &mut dyn io::Write) -> serde_json::Result<()> {
+        serde_json::to_writer(out, self)
     }
 
     #[inline]
@@ -148,6 +160,10 @@ impl<T: TypedEvent> Carried for Typed<T> {
         serde_json::to_writer(out, &self.to_json()?)
     }
 
+    fn write_all(&self, out: &mut dyn io::Write) -> serde_json::Result<()> {
+        serde_json::to_writer(out, &self.0)
+    }
+
     #[inline]
     fn duplicate(&self) -> Option<Self> {
         self.0.duplicate().map(Self)
@@ -168,6 +184,8 @@ pub(crate) trait Content: Send + Sync {
     fn as_any_mut(&mut self) -> &mut dyn Any;
     fn json(&self) -> &Value;
     fn write_json(&self, out: &mut Vec<u8>) -> serde_json::Result<()>;
+    /// Writes the value as JSON, with all that it says.
+    fn write_all(&self, out: &mut dyn io::Write) -> serde_json::Result<()>;
     /// Itself on the heap, where further owners can be had; `None` for a value that lies in its event's place.
     fn shared(&self) -> Option<&Arc<dyn Content>>;
     /// Moves the value to the heap; the place it leaves holds nothing and must be overwritten.
@@ -231,6 +249,10 @@ impl<T: Payload> Content for Cargo<T> {
         }
     }
 
+    fn write_all(&self, out: &mut dyn io::Write) -> serde_json::Result<()> {
+        self.value.as_ref().map_or(Ok(()), |value| value.write_all(out))
+    }
+
     fn shared(&self) -> Option<&Arc<dyn Content>> {
         None
     }
@@ -282,6 +304,10 @@ impl Content for Arc<dyn Content> {
 
     fn write_json(&self, out: &mut Vec<u8>) -> serde_json::Result<()> {
         (**self).write_json(out)
+    }
+
+    fn write_all(&self, out: &mut dyn io::Write) -> serde_json::Result<()> {
+        (**self).write_all(out)
     }
 
     fn shared(&self) -> Option<&Arc<dyn Content>> {

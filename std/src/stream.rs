@@ -175,7 +175,10 @@ impl EventStream {
         let inbox = Arc::new(Inbox { ring, reader: Waiter::default(), missed: AtomicU64::new(0) });
         let engine = Arc::clone(subscribe.engine());
         let sender = Arc::clone(&inbox);
-        let id = subscribe.inline().add_owning(owned_thunk(move |event| sender.push(event)))?;
+        let id = subscribe.inline().add_owning(owned_thunk(move |event| {
+            sender.push(event);
+            Ok(())
+        }))?;
         let seat = engine.ended.enter(Arc::clone(&inbox).into());
         if seat.is_none() {
             inbox.ring.close();

@@ -11,6 +11,7 @@ use crate::bus::Bus;
 use crate::delivery::async_handler::{Ground, async_thunk};
 use crate::delivery::breaker::Breaker;
 use crate::delivery::engine::Engine;
+use crate::delivery::failure::HandlerError;
 use crate::delivery::handler::{HandlerResult, Starter, Thunk, owned_thunk, thunk};
 use crate::delivery::parking::{KeyOrder, Parking};
 use crate::delivery::retry::{Retry, Retrying};
@@ -247,7 +248,7 @@ impl<'a> Subscribe<'a> {
         F: Fn(OwnedEvent) -> R + Send + Sync + 'static,
         R: HandlerResult,
     {
-        self.add_owning(owned_thunk(handler))
+        self.add_owning(owned_thunk(move |event| Ok(handler(event))))
     }
 
     /// Subscribes an async handler. The worker of its lane drives the future to its end before the next handler or event
@@ -283,9 +284,19 @@ impl<'a> Subscribe<'a> {
     /// assert!(report.all_handled());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn handle_async<F, Fut>(mut self, handler: F) -> Result<SubscriptionId, SubscribeError>
+    pub fn handle_async<F, Fut>(self, handler: F) -> Result<SubscriptionId, SubscribeError>
     where
         F: Fn(OwnedEvent) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: HandlerResult,
+    {
+        self.add_async(move |event| Ok(handler(event)))
+    }
+
+    /// Subscribes an async handler that may find that an event is none that it can take.
+    pub(crate) fn add_async<F, Fut>(mut self, handler: F) -> Result<SubscriptionId, SubscribeError>
+    where
+        F: Fn(OwnedEvent) -> Result<Fut, HandlerError> + Send + Sync + 'static,
         Fut: Future + Send + 'static,
         Fut::Output: HandlerResult,
     {

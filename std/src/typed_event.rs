@@ -16,8 +16,8 @@ pub enum Category {
     /// It says what has happened. Whoever wants to know is told.
     #[default]
     Event,
-    /// It asks for something to be done, by exactly one handler. A second one cannot be subscribed, and a typed topic's emit
-    /// that finds none is refused ([`Bus::emit`](crate::Bus::emit) knows no categories). That one is subscribed by the topic's
+    /// It asks for something to be done, by exactly one handler. A second one cannot be subscribed, and an emit that finds none
+    /// is refused, through a typed topic or, once a bus has one for the type, by name. That one is subscribed by the topic's
     /// name; those that a pattern such as `order.*` brings look on, and are not counted.
     Command,
     /// It says what somebody would like to happen. Whoever can may do something about it.

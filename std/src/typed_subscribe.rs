@@ -1,8 +1,11 @@
 //! Subscribing to values of one type.
 
 use std::any;
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nervebus_core::{Priority, SubscriptionId};
@@ -10,11 +13,11 @@ use serde_json::Value;
 
 use crate::delivery::breaker::Breaker;
 use crate::delivery::failure::HandlerError;
-use crate::delivery::handler::{HandlerResult, Thunk, guarded};
+use crate::delivery::handler::{HandlerResult, Thunk, guarded, owned_thunk};
 use crate::delivery::parking::KeyOrder;
 use crate::delivery::retry::Retry;
 use crate::error::SubscribeError;
-use crate::event::Event;
+use crate::event::{Event, OwnedEvent};
 use crate::subscribe::Subscribe;
 use crate::typed_event::TypedEvent;
 
@@ -79,6 +82,33 @@ impl<'a, T: TypedEvent> TypedSubscribe<'a, T> {
         self.with(|to| to.key_order(order))
     }
 
+    /// See [`Subscribe::with_history`].
+    pub fn with_history(self) -> Self {
+        self.with(Subscribe::with_history)
+    }
+
+    /// See [`Subscribe::durable`]. What comes from the log is JSON, from which the type must be
+    /// [made](TypedEvent::from_json).
+    #[cfg(feature = "durable")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "durable")))]
+    pub fn durable(self, name: impl Into<String>) -> Self {
+        self.with(|to| to.durable(name))
+    }
+
+    /// See [`Subscribe::from_start`].
+    #[cfg(feature = "durable")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "durable")))]
+    pub fn from_start(self) -> Self {
+        self.with(Subscribe::from_start)
+    }
+
+    /// See [`Subscribe::dedup`].
+    #[cfg(feature = "durable")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "durable")))]
+    pub fn dedup(self, window: crate::DedupWindow) -> Self {
+        self.with(|to| to.dedup(window))
+    }
+
     /// Subscribes the handler, which gets the value and the event that carries it; see
     /// [`TypedTopic::on`](crate::TypedTopic::on) for events that carry no value of the type.
     ///
@@ -92,6 +122,106 @@ impl<'a, T: TypedEvent> TypedSubscribe<'a, T> {
         R: HandlerResult,
     {
         self.to.add(typed_thunk(handler))
+    }
+
+    /// Subscribes a handler that gets the value to keep, or to send elsewhere, with the event that carries it. In all else as
+    /// [`handle`](Self::handle).
+    ///
+    /// # Errors
+    ///
+    /// As [`handle`](Self::handle).
+    ///
+    /// # Cost
+    ///
+    /// As [`Subscribe::handle_owned`].
+    pub fn handle_owned<F, R>(self, handler: F) -> Result<SubscriptionId, SubscribeError>
+    where
+        F: Fn(TypedOwned<T>) -> R + Send + Sync + 'static,
+        R: HandlerResult,
+    {
+        self.to.add_owning(owned_thunk(move |event| Ok(handler(TypedOwned::of(event)?))))
+    }
+
+    /// Subscribes an async handler; see [`Subscribe::handle_async`].
+    ///
+    /// # Errors
+    ///
+    /// As [`handle`](Self::handle); [`SubscribeError::AsyncInline`] after [`inline`](Self::inline).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use nervebus::{Bus, Event};
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Event, Serialize, Deserialize)]
+    /// #[event(topic = "mail.queued")]
+    /// struct Mail {
+    ///     to: String,
+    /// }
+    ///
+    /// # async fn send(_: &str) -> Result<(), std::io::Error> { Ok(()) }
+    /// let bus = Bus::builder().build()?;
+    /// let mails = bus.topic::<Mail>()?;
+    /// mails.on().handle_async(|mail| async move { send(&mail.to).await })?;
+    /// assert!(mails.emit_and_wait(Mail { to: "alice".into() })?.all_handled());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn handle_async<F, Fut>(self, handler: F) -> Result<SubscriptionId, SubscribeError>
+    where
+        F: Fn(TypedOwned<T>) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: HandlerResult,
+    {
+        self.to.add_async(move |event| Ok(handler(TypedOwned::of(event)?)))
+    }
+}
+
+/// A value that outlives its delivery, with the event that carries it: what handlers get that
+/// [own](TypedSubscribe::handle_owned) their events, and [async](TypedSubscribe::handle_async) ones.
+///
+/// It is read as the value. Cheap to clone; the value is shared, never copied.
+pub struct TypedOwned<T> {
+    event: OwnedEvent,
+    /// The value, where the event carries JSON.
+    made: Option<Arc<T>>,
+}
+
+impl<T: TypedEvent> TypedOwned<T> {
+    fn of(event: OwnedEvent) -> Result<Self, HandlerError> {
+        let is_carried = event.payload_as::<T>().is_some();
+        let made = if is_carried { None } else { Some(Arc::new(converted(&event.as_event())?)) };
+        Ok(Self { event, made })
+    }
+
+    /// The event that carries the value.
+    pub fn event(&self) -> &OwnedEvent {
+        &self.event
+    }
+}
+
+impl<T: TypedEvent> Deref for TypedOwned<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        match &self.made {
+            Some(made) => made,
+            // It was looked at when this was made, and an event that is kept stays as it is.
+            None => self.event.payload_as().unwrap_or_else(|| unreachable!("the event carries the value")),
+        }
+    }
+}
+
+impl<T> Clone for TypedOwned<T> {
+    fn clone(&self) -> Self {
+        Self { event: self.event.clone(), made: self.made.clone() }
+    }
+}
+
+impl<T> fmt::Debug for TypedOwned<T> {
+    /// Identity only: a value may hold what no log should.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TypedOwned").field(&self.event).finish()
     }
 }
 
@@ -125,12 +255,21 @@ fn converted<T: TypedEvent>(event: &Event<'_>) -> Result<T, HandlerError> {
     let Some(json) = event.payload_as::<Value>() else {
         return wrong(format!("{}, which is neither that nor JSON", event.content.type_name()));
     };
+    let json = admit_version::<T>(event, json)?;
     // `Deserialize` is the user's.
-    match guarded(|| Ok(T::from_json(json)))? {
+    match guarded(|| Ok(T::from_json(&json)))? {
         Some(Ok(value)) => Ok(value),
         Some(Err(error)) if T::PII.is_empty() => wrong(format!("JSON that does not fit: {error}")),
         // What serde says quotes the value.
         Some(Err(_)) => wrong("JSON that does not fit".into()),
         None => wrong("JSON, from which the type cannot be made: it has no `Deserialize`".into()),
+    }
+}
+
+/// The JSON of an event in the shape that the type's version has. What says no version is taken to have it.
+fn admit_version<'a, T: TypedEvent>(event: &Event<'_>, json: &'a Value) -> Result<Cow<'a, Value>, HandlerError> {
+    match event.schema_version() {
+        Some(found) if found != T::VERSION => Err(HandlerError::WrongVersion { expected: T::VERSION, found }),
+        _ => Ok(Cow::Borrowed(json)),
     }
 }

@@ -18,6 +18,7 @@ use crate::delivery::handler::HandlerResult;
 use crate::delivery::key;
 use crate::delivery::lane::Patience;
 use crate::delivery::report::{Report, Waiter};
+use crate::emission::Emission;
 use crate::emit_async::EmitAsync;
 use crate::error::{ClaimError, EmitError, SubscribeError};
 use crate::event::Event;
@@ -130,6 +131,43 @@ impl<T: TypedEvent> TypedTopic<T> {
         emit(self.bus.engine(), &self.topic, &self.topic.table.load(), value, Patience::Policy)
     }
 
+    /// An event with more to say than its value: correlation, source, identity, deadline, another key. Version, key, class and
+    /// time to live are those of the type, unless something else is said.
+    ///
+    /// ```
+    /// use nervebus::{Bus, Event};
+    /// use serde::Serialize;
+    ///
+    /// #[derive(Event, Serialize)]
+    /// #[event(topic = "order.placed", version = 2, key = id)]
+    /// struct OrderPlaced {
+    ///     id: u64,
+    /// }
+    ///
+    /// let bus = Bus::builder().build()?;
+    /// let orders = bus.topic::<OrderPlaced>()?;
+    /// orders.on().inline().handle(|order, event| {
+    ///     assert_eq!((order.id, event.source(), event.schema_version()), (7, Some("shop"), Some(2)));
+    /// })?;
+    /// let receipt = orders.event(OrderPlaced { id: 7 }).source("shop").correlation_id("req-1").emit()?;
+    /// assert_eq!(receipt.inline().handled, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Cost
+    ///
+    /// That of an [`Emission`]: the name is looked up, the general way is taken, and what is said lies in one allocation. An
+    /// event for several lanes shares its value among them.
+    pub fn event(&self, value: T) -> Emission<'_, T> {
+        let key = key_of(&value);
+        let emission = Emission::new(&self.bus, T::TOPIC, value).schema_version(T::VERSION).class(T::CLASS);
+        let emission = emission.hashed_key(key);
+        match T::TTL {
+            Some(ttl) => emission.ttl(ttl),
+            None => emission,
+        }
+    }
+
     /// Emits, and awaits room where [`emit`](Self::emit) would wait; see [`Bus::emit_async`], also for what holds when the
     /// future is dropped.
     ///
@@ -140,7 +178,7 @@ impl<T: TypedEvent> TypedTopic<T> {
         let Self { bus, topic, route, .. } = self;
         async move {
             let engine = bus.engine();
-            if lacks_handler::<T>(topic, route.load()) {
+            if lacks_handler::<T>(engine, topic, route.load()) {
                 return Err(refuse(engine, value));
             }
             let (key, extra) = (key_of(&value), (!is_plain::<T>()).then(|| extra::<T>(engine)));
@@ -156,14 +194,14 @@ impl<T: TypedEvent> TypedTopic<T> {
     /// As [`Bus::emit_and_wait`]; [`EmitError::NoHandler`] for a [command](Category::Command) that nobody handles.
     pub fn emit_and_wait(&self, value: T) -> Result<Report, EmitError<T>> {
         let (engine, route) = (self.bus.engine(), self.topic.table.load());
-        if lacks_handler::<T>(&self.topic, &route) {
+        if lacks_handler::<T>(engine, &self.topic, &route) {
             return Err(refuse(engine, value));
         }
         let deadline = engine.clock.after(engine.wait_limit);
         let waiter = Arc::new(Waiter::default());
         let extra = Extra { waiter: Some(Arc::clone(&waiter)), ..extra::<T>(engine) };
         let how = How { patience: Patience::Until(deadline), key: key_of(&value), extra: Some(&extra), ..How::PLAIN };
-        let receipt = engine.emit_to(&self.topic, &route, Typed(value), how).map_err(untyped)?;
+        let receipt = engine.emit_claimed(&self.topic, &route, Typed(value), how).map_err(untyped)?;
         // Emitters that come after it need not keep this route.
         drop(route);
         Ok(waiter.wait(&engine.clock, deadline, receipt))
@@ -187,7 +225,8 @@ impl<T: TypedEvent> TypedTopic<T> {
     /// The handler gets values of the type. An event that carries JSON, be it from a log or from an emitter without the type,
     /// is [converted](TypedEvent::from_json) where the type allows it: one deserialization for each handler. Any other
     /// payload is a failure, [`HandlerError::WrongType`](crate::HandlerError::WrongType), and a dead letter; it is not tried
-    /// again.
+    /// again. So it is with JSON that says that it has the shape of another [version](crate::Event::schema_version) than the
+    /// type's: [`HandlerError::WrongVersion`](crate::HandlerError::WrongVersion).
     ///
     /// ```
     /// use nervebus::{Bus, Event, Retry, json};
@@ -236,16 +275,16 @@ fn emit<T: TypedEvent>(
     value: T,
     patience: Patience,
 ) -> Result<Receipt, EmitError<T>> {
-    if lacks_handler::<T>(topic, route) {
+    if lacks_handler::<T>(engine, topic, route) {
         return Err(refuse(engine, value));
     }
     let key = key_of(&value);
     if is_plain::<T>() {
-        return engine.emit_to(topic, route, Typed(value), How { patience, key, ..How::PLAIN }).map_err(untyped);
+        return engine.emit_claimed(topic, route, Typed(value), How { patience, key, ..How::PLAIN }).map_err(untyped);
     }
     let extra = extra::<T>(engine);
     engine
-        .emit_to(topic, route, Typed(value), How { patience, key, extra: Some(&extra), ..How::PLAIN })
+        .emit_claimed(topic, route, Typed(value), How { patience, key, extra: Some(&extra), ..How::PLAIN })
         .map_err(untyped)
 }
 
@@ -266,8 +305,8 @@ fn key_of<T: TypedEvent>(value: &T) -> u64 {
 
 /// Whether it is a command that nobody handles.
 #[inline]
-fn lacks_handler<T: TypedEvent>(topic: &TopicState, route: &TopicRoute) -> bool {
-    matches!(T::CATEGORY, Category::Command) && !topic.has_handler(route)
+fn lacks_handler<T: TypedEvent>(engine: &Engine, topic: &TopicState, route: &TopicRoute) -> bool {
+    matches!(T::CATEGORY, Category::Command) && !engine.directory.has_handler(topic, route)
 }
 
 #[cold]

@@ -12,7 +12,7 @@ const CLOSED: &[&str] = &["admission", "delivery", "records", "observe"];
 /// What the features of a closed band stand on, in the order in which it is stacked: every feature of the band may
 /// import these, and they import only those before them. `delivery` is one engine, in parts small enough to read, with
 /// its features (workers, emit, shutdown) on top; the audit's writer is the other end of its handle, and its lines are what other
-/// logs are made of, and its reader is how they are read.
+/// logs are made of, and its reader is how they are read. The rule for names is one of those that a validation holds events against.
 const SPINES: &[&[&str]] = &[
     &[
         "delivery/count",
@@ -50,6 +50,7 @@ const SPINES: &[&[&str]] = &[
     ],
     &["records/line", "records/audit", "records/reader"],
     &["observe/stats", "observe/metrics"],
+    &["admission/name"],
 ];
 /// Plain values beside the bands. Every band may import them; they import only each other.
 const VALUES: &[&str] = &["error", "event", "event_id", "headers", "payload", "range", "receipt", "typed_event"];

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nervebus::{
     AuditLog, Bus, ClaimError, Class, DeadLetterLog, EmitError, Event, HandlerError, Lane, ManualClock, NameRule,
-    Overflow, Reason, Retry, SubscribeError, TypedEvent, json,
+    Overflow, Reason, Record, Replay, Retry, SubscribeError, TypedEvent, TypedOwned, json,
 };
 use serde::{Deserialize, Serialize};
 
@@ -173,6 +173,151 @@ fn any_other_payload_is_a_failure_that_is_not_tried_again() {
 }
 
 #[test]
+fn json_of_another_version_is_a_failure_that_is_not_tried_again() {
+    #[derive(Event, Serialize, Deserialize)]
+    #[event(topic = "order.moved", version = 2)]
+    struct Moved {
+        to: String,
+    }
+    let bus = bus();
+    let moved = bus.topic::<Moved>().unwrap();
+    let (sender, seen) = mpsc::channel();
+    let retry = Retry::exponential(Duration::from_millis(1));
+    moved.on().retry(retry).handle(move |moved, _| sender.send(moved.to.clone()).unwrap()).unwrap();
+    let say = |version: Option<u32>| {
+        let emission = bus.event("order.moved", json!({"to": "Rome"}));
+        let emission = if let Some(version) = version { emission.schema_version(version) } else { emission };
+        emission.emit_and_wait().unwrap()
+    };
+    assert!(say(Some(2)).all_handled() && say(None).all_handled());
+    for found in [1, 3] {
+        let report = say(Some(found));
+        let [outcome] = &report.outcomes[..] else { panic!("one handler has answered: {report}") };
+        let Err(error) = &outcome.result else { panic!("no failure") };
+        assert!(matches!(**error, HandlerError::WrongVersion { expected: 2, found: it } if it == found), "{error:?}");
+        assert_eq!(error.kind(), "wrong_version");
+    }
+    let emission = bus.event("order.moved", Moved { to: "Bern".into() }).schema_version(1);
+    assert!(emission.emit_and_wait().unwrap().all_handled(), "a value of the type is what it is");
+    assert_eq!(bus.shutdown(LONG).failed, 2);
+    assert_eq!(seen.try_iter().collect::<Vec<_>>(), ["Rome", "Rome", "Bern"]);
+    assert_eq!(bus.dead_letters().list().iter().map(|letter| letter.attempts).collect::<Vec<_>>(), [1, 1]);
+}
+
+#[test]
+fn an_async_handler_gets_the_value_with_its_event() {
+    for concurrency in [1, 8] {
+        let bus = Bus::builder().lane(Lane::new("tasks").concurrency(concurrency)).build().unwrap();
+        let orders = bus.topic::<Order>().unwrap();
+        let (sender, seen) = mpsc::channel();
+        let retry = Retry::exponential(Duration::from_millis(1));
+        let handler = move |order: TypedOwned<Order>| {
+            let sender = sender.clone();
+            async move {
+                tokio::task::yield_now().await;
+                sender.send((order.id, order.email.clone(), order.event()["email"].clone())).unwrap();
+                if order.id == 9 { Err("no stock") } else { Ok(()) }
+            }
+        };
+        orders.on().lane("tasks").retry(retry).handle_async(handler).unwrap();
+        assert!(orders.emit_and_wait(order(7)).unwrap().all_handled());
+        assert!(bus.emit_and_wait("order.placed", json!(order(8))).unwrap().all_handled());
+        let report = bus.emit_and_wait("order.placed", "no order").unwrap();
+        let Err(error) = &report.outcomes[0].result else { panic!("no failure") };
+        assert!(matches!(**error, HandlerError::WrongType { .. }), "{error:?}");
+        let seen: Vec<_> = seen.try_iter().collect();
+        let expected =
+            [(7, "7@example.com".into(), json!("[REDACTED_PII]")), (8, "8@example.com".into(), json!("8@example.com"))];
+        assert_eq!(seen, expected);
+        assert!(!orders.emit_and_wait(order(9)).unwrap().all_handled());
+        let letters = bus.dead_letters().list();
+        assert_eq!((letters[0].attempts, &*letters[0].error), (1, &*error.to_string()));
+        assert_eq!(orders.on().inline().handle_async(|_| async {}), Err(SubscribeError::AsyncInline));
+    }
+}
+
+#[test]
+fn an_owned_value_outlives_its_delivery() {
+    let bus = bus();
+    let mut orders = bus.topic::<Order>().unwrap();
+    let (sender, seen) = mpsc::channel::<TypedOwned<Order>>();
+    orders.on().handle_owned(move |order| sender.send(order)).unwrap();
+    orders.emit(order(7)).unwrap();
+    bus.emit("order.placed", json!(order(8))).unwrap();
+    bus.emit("order.placed", 9).unwrap();
+    assert_eq!(bus.shutdown(LONG).failed, 1);
+    drop((bus, orders));
+    let seen: Vec<_> = seen.try_iter().collect();
+    let again = seen[1].clone();
+    assert_eq!((&*seen[0], &*seen[1], &*again), (&order(7), &order(8), &order(8)));
+    assert_eq!((seen[0].event().seq(), again.event().seq()), (1, 2));
+    assert!(!format!("{again:?}").contains("example.com"));
+}
+
+#[test]
+fn an_event_with_more_to_say_is_of_its_type() {
+    #[derive(Event, Serialize)]
+    #[event(topic = "quote.made", version = 3, priority = "critical", ttl = "1s", key = id)]
+    struct Quote {
+        id: u64,
+        #[event(pii)]
+        name: &'static str,
+    }
+    let folder = logs::Folder::new();
+    let clock = ManualClock::new();
+    let bus = Bus::builder().clock(&clock).audit(AuditLog::at(folder.log())).build().unwrap();
+    let quotes = bus.topic::<Quote>().unwrap();
+    let quote = |id| Quote { id, name: "alice" };
+    let (sender, seen) = mpsc::channel();
+    let (hold, begun, release) = held::held();
+    quotes
+        .subscribe(move |quote, event| {
+            sender.send((quote.id, event.schema_version(), event.class(), event.source().map(str::to_owned))).unwrap();
+            assert_eq!((event.correlation_id(), event.idempotency_key()), (Some("req-1"), Some("k-1")));
+            hold(event);
+        })
+        .unwrap();
+    let say = |id| quotes.event(quote(id)).source("shop").correlation_id("req-1").idempotency_key("k-1");
+    say(1).event_id("e-1").timestamp(7.5).emit().unwrap();
+    begun.recv().unwrap();
+    say(2).emit().unwrap();
+    say(3).ttl(Duration::from_secs(60)).class(Class::Low).emit().unwrap();
+    clock.advance(Duration::from_secs(2));
+    drop(release);
+    assert!(say(4).deadline(Duration::ZERO).emit().unwrap_err().is_expired());
+    bus.shutdown(LONG);
+    let shop = Some("shop".to_owned());
+    let expected = [(1, Some(3), Class::Critical, shop.clone()), (3, Some(3), Class::Low, shop)];
+    assert_eq!(seen.try_iter().collect::<Vec<_>>(), expected, "the second has expired, as its type says");
+    let text = fs::read_to_string(folder.log()).unwrap();
+    assert!(text.contains("[REDACTED_PII]") && !text.contains("alice"), "{text}");
+    assert!(text.contains(r#""event_id":"e-1""#) && text.contains(r#""timestamp":7.5"#), "{text}");
+}
+
+#[test]
+fn a_key_that_is_said_stands_in_for_the_types() {
+    let bus = Bus::builder().lane(Lane::new("wide").workers(4)).build().unwrap();
+    let orders = bus.topic::<Order>().unwrap();
+    let seen = Arc::new(Mutex::new((Vec::new(), Vec::new())));
+    let log = Arc::clone(&seen);
+    orders
+        .on()
+        .lane("wide")
+        .handle(move |order, _| {
+            let mut log = log.lock().unwrap();
+            if order.id < 1_000 { log.0.push(order.id) } else { log.1.push(order.email.clone()) }
+        })
+        .unwrap();
+    let numbers: Vec<_> = (0..1_000).map(|number| number.to_string()).collect();
+    for (id, number) in (0..).zip(&numbers) {
+        orders.event(order(id)).key("one for all").emit().unwrap();
+        orders.event(Order { id: 1_000, email: number.clone() }).emit().unwrap();
+    }
+    assert!(bus.shutdown(LONG).drained);
+    assert_eq!(*seen.lock().unwrap(), ((0..1_000).collect(), numbers));
+}
+
+#[test]
 fn a_command_without_a_handler_is_refused_and_counted_and_comes_back() {
     let bus = bus();
     let mut charges = bus.topic::<Charge>().unwrap();
@@ -206,6 +351,97 @@ fn a_command_has_one_handler_however_it_is_subscribed() {
     assert!(bus.unsubscribe(first));
     assert!(charges.emit(Charge { cents: 5 }).is_err());
     charges.subscribe(|_, _| ()).expect("the place is free");
+}
+
+#[test]
+fn a_command_that_is_emitted_by_name_is_refused_as_well_when_nobody_handles_it() {
+    let bus = bus();
+    let mut publisher = bus.publisher("card.charge").unwrap();
+    bus.emit("card.charge", ()).expect("nobody has said that it is a command");
+    let charges = bus.topic::<Charge>().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut emit_all = |by: &str| {
+        [
+            bus.emit("card.charge", by.to_owned()).map(drop),
+            bus.try_emit("card.charge", by.to_owned()).map(drop),
+            bus.event("card.charge", by.to_owned()).source("shop").emit().map(drop),
+            bus.emit_and_wait("card.charge", by.to_owned()).map(drop),
+            publisher.emit(by.to_owned()).map(drop),
+            runtime.block_on(bus.emit_async("card.charge", by.to_owned())).map(drop),
+        ]
+    };
+    let mut all_refused = |by: &str| {
+        for refused in emit_all(by) {
+            let error = refused.unwrap_err();
+            assert!(matches!(&error, EmitError::NoHandler { topic, .. } if &**topic == "card.charge"), "{error:?}");
+            assert_eq!(error.into_payload(), by);
+        }
+    };
+    let seen = Arc::new(AtomicU32::new(0));
+    let onlooker = |on: nervebus::Subscribe<'_>| {
+        let seen = Arc::clone(&seen);
+        on.handle(move |_| _ = seen.fetch_add(1, Ordering::Relaxed)).unwrap()
+    };
+    all_refused("nobody is there");
+    let first = onlooker(bus.on("card.*").inline());
+    all_refused("one who looks on inline");
+    bus.unsubscribe(first);
+    onlooker(bus.on("*.charge"));
+    all_refused("one who looks on from a lane");
+    onlooker(bus.on("card.*").inline());
+    all_refused("both");
+    let ledger = bus.ledger();
+    assert_eq!((ledger.emitted, ledger.refused, ledger.balanced()), (25, 24, true));
+    assert_eq!(seen.load(Ordering::Relaxed), 0, "an onlooker is no handler");
+    assert!(matches!(charges.event(Charge { cents: 5 }).emit(), Err(EmitError::NoHandler { .. })));
+    bus.emit("card.charged", ()).expect("another topic of the domain");
+
+    let handler = bus.on("card.charge").inline().handle(|_| ()).unwrap();
+    assert!(emit_all("second").into_iter().all(|emitted| emitted.is_ok()));
+    assert!(bus.unsubscribe(handler));
+    assert!(emit_all("third").into_iter().all(|emitted| emitted.is_err()));
+    let replayed = bus.replay(Replay::from_records([Record::new("card.charge", json!({"cents": 5}))])).unwrap();
+    assert_eq!(replayed.given, 1, "it was a command when it was recorded");
+    assert!(bus.shutdown(LONG).ledger.balanced());
+    // Six that were handled and one that was replayed, for each; and that of the other topic.
+    assert_eq!(seen.load(Ordering::Relaxed), 2 * (6 + 1) + 1);
+}
+
+#[test]
+fn a_handler_of_a_command_that_is_fed_by_a_history_counts() {
+    let bus = Bus::builder().history("card.*", 10).build().unwrap();
+    let mut charges = bus.topic::<Charge>().unwrap();
+    let (sender, seen) = mpsc::channel();
+    let refused =
+        |handler: &str| SubscribeError::CommandHandled { topic: "card.charge".into(), handler: handler.into() };
+    bus.on("card.charge").name("late").with_history().handle(move |_| sender.send(()).unwrap()).unwrap();
+    assert_eq!(charges.subscribe(|_, _| ()), Err(refused("late")));
+    assert_eq!(charges.on().with_history().handle(|_, _| ()), Err(refused("late")));
+    charges.emit(Charge { cents: 5 }).unwrap();
+    bus.emit("card.charge", json!({"cents": 5})).unwrap();
+    assert!(bus.shutdown(LONG).drained);
+    assert_eq!(seen.try_iter().count(), 2);
+}
+
+#[cfg(feature = "durable")]
+#[test]
+fn a_handler_of_a_command_that_is_fed_from_the_durable_log_counts() {
+    #[derive(Event, Serialize, Deserialize)]
+    #[event(topic = "card.refund", category = "command", version = 3)]
+    struct Refund {
+        cents: u64,
+    }
+    let folder = logs::Folder::new();
+    let bus = Bus::builder().durable(nervebus::DurableLog::at(folder.path("log")).topics("card.*")).build().unwrap();
+    let mut refunds = bus.topic::<Refund>().unwrap();
+    assert!(matches!(refunds.emit(Refund { cents: 5 }), Err(EmitError::NoHandler { .. })));
+    let (sender, seen) = mpsc::channel();
+    refunds.on().name("till").durable("till").handle(move |refund, _| sender.send(refund.cents).unwrap()).unwrap();
+    let second = refunds.on().durable("second").from_start().handle(|_, _| ());
+    assert!(matches!(second, Err(SubscribeError::CommandHandled { handler, .. }) if handler == "till"));
+    refunds.emit(Refund { cents: 5 }).unwrap();
+    bus.emit_durable("card.refund", json!({"cents": 6})).unwrap();
+    assert_eq!([seen.recv_timeout(LONG), seen.recv_timeout(LONG)], [Ok(5), Ok(6)]);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nervebus::{
     Breaker, Builder, Bus, Category, Class, Event, Lane, Publisher, RateLimit, Retry, StormGuard, Subscribe,
-    TypedEvent, TypedTopic,
+    TypedEvent, TypedTopic, Validation,
 };
 use serde::Serialize;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -91,6 +91,19 @@ fn main() {
     let breaker = Breaker::new("orders again");
     let retry = Retry::exponential(HOUR);
     allocates_nothing_on("queued, guarded", guards(), |on| on.timeout(HOUR).retry(retry).breaker(&breaker), guarded);
+    let rules = Validation::new().domains(["order", "thread"]).max_payload_bytes(1_000).max_nesting(2);
+    let rules = rules.rule("known", |event| match event.payload_as::<Order>() {
+        Some(order) if order.fields[7] >= EVENTS => Err("a number too high".into()),
+        _ => Ok(()),
+    });
+    allocates_nothing_on(
+        "inline, validated",
+        Bus::builder().validate(rules),
+        |on| on.inline(),
+        |_, publisher, number| {
+            publisher.emit(Order::number(number)).expect("it keeps the rules");
+        },
+    );
     typed("typed, inline", Bus::builder(), &[None], |number| Plain { fields: [number; 8] }, |value| value.fields[7]);
     let contract = |number| Contract { fields: [number; 8] };
     typed("typed, with a contract, inline", Bus::builder(), &[None], contract, |value| value.fields[7]);
@@ -98,7 +111,7 @@ fn main() {
     let three = || one_lane().lane(Lane::new("b")).lane(Lane::new("c"));
     let lanes = [Some("a"), Some("b"), Some("c")];
     typed("typed, to three lanes", three(), &lanes, |number| Plain { fields: [number; 8] }, |value| value.fields[7]);
-    println!("10 passed, 0 failed");
+    println!("11 passed, 0 failed");
 }
 
 fn allocates_nothing(what: &str, inline: bool, emit: impl Fn(&Bus, &mut Publisher, u64)) {

@@ -1,9 +1,12 @@
 //! What stands in `#[event(...)]`, checked.
 
 use nervebus_core::Topic;
+use proc_macro2::Span;
 use syn::meta::ParseNestedMeta;
+use syn::parse::Parse;
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
+use syn::token::Paren;
 use syn::{Attribute, Data, DeriveInput, Error, Field, Fields, LitInt, LitStr, Member, Result, Token, parenthesized};
 
 /// What a type says of itself.
@@ -19,7 +22,8 @@ pub(crate) struct TypeAttributes {
     /// In milliseconds.
     pub(crate) ttl: Option<u64>,
     pub(crate) emits: Option<Vec<LitStr>>,
-    pub(crate) debug: bool,
+    /// Where it is asked for.
+    pub(crate) debug: Option<Span>,
     pub(crate) duplicate: bool,
 }
 
@@ -44,14 +48,22 @@ impl TypeAttributes {
     fn take(&mut self, meta: &ParseNestedMeta<'_>) -> Result<()> {
         let name = meta.path.get_ident().map(ToString::to_string).unwrap_or_default();
         match name.as_str() {
-            "topic" => once(meta, &mut self.topic, checked_topic(meta.value()?.parse()?)?),
-            "version" => once(meta, &mut self.version, version(&meta.value()?.parse()?)?),
-            "category" => once(meta, &mut self.category, one_of(&meta.value()?.parse()?, &CATEGORIES, "category")?),
-            "key" => once(meta, &mut self.key, meta.value()?.parse()?),
-            "priority" => once(meta, &mut self.class, one_of(&meta.value()?.parse()?, &CLASSES, "priority")?),
-            "ttl" => once(meta, &mut self.ttl, milliseconds(&meta.value()?.parse()?)?),
+            "topic" => {
+                once(meta, &mut self.topic, checked_topic(value(meta, "a text, as in `topic = \"order.placed\"`")?)?)
+            }
+            "version" => once(meta, &mut self.version, version(&value(meta, "a whole number, as in `version = 2`")?)?),
+            "category" => once(meta, &mut self.category, one_of(meta, &CATEGORIES, "category")?),
+            "key" => {
+                once(meta, &mut self.key, value(meta, "a field, as in `key = id`, or `key = 0` in a tuple struct")?)
+            }
+            "priority" => once(meta, &mut self.class, one_of(meta, &CLASSES, "priority")?),
+            "ttl" => once(meta, &mut self.ttl, milliseconds(&value(meta, "a text, as in `ttl = \"30s\"`")?)?),
             "emits" => once(meta, &mut self.emits, emits(meta)?),
-            "debug" => flag(meta, &mut self.debug),
+            "debug" => {
+                let mut given = self.debug.is_some();
+                self.debug = Some(meta.path.span());
+                flag(meta, &mut given)
+            }
             "duplicate" => flag(meta, &mut self.duplicate),
             "pii" => Err(meta.error("`pii` belongs to a field: write `#[event(pii)]` above the one that it is about")),
             _ => Err(meta.error(format!("unknown key; a type has {KEYS}"))),
@@ -84,7 +96,18 @@ fn once<T>(meta: &ParseNestedMeta<'_>, place: &mut Option<T>, value: T) -> Resul
     }
 }
 
+/// What stands behind `key =`, which must be this.
+fn value<T: Parse>(meta: &ParseNestedMeta<'_>, what: &str) -> Result<T> {
+    if !meta.input.peek(Token![=]) {
+        return Err(meta.error(format!("it has no value, and needs {what}")));
+    }
+    meta.value()?.parse().map_err(|error| Error::new(error.span(), format!("this should be {what}")))
+}
+
 fn flag(meta: &ParseNestedMeta<'_>, place: &mut bool) -> Result<()> {
+    if meta.input.peek(Token![=]) || meta.input.peek(Paren) {
+        return Err(meta.error("it has no value: it is there or it is not"));
+    }
     if std::mem::replace(place, true) { Err(meta.error("given twice; once is enough")) } else { Ok(()) }
 }
 
@@ -108,13 +131,15 @@ fn version(number: &LitInt) -> Result<u32> {
         .ok_or_else(|| Error::new(number.span(), format!("a version is a whole number from 1 to {}", u32::MAX)))
 }
 
-fn one_of(word: &LitStr, known: &[(&str, &'static str)], what: &str) -> Result<&'static str> {
+fn one_of(meta: &ParseNestedMeta<'_>, known: &[(&str, &'static str)], what: &str) -> Result<&'static str> {
+    let names: Vec<_> = known.iter().map(|(name, _)| format!("{name:?}")).collect();
+    let names = names.join(", ");
+    let word: LitStr = value(meta, &format!("a text, one of {names}"))?;
     let text = word.value();
-    if let Some((_, variant)) = known.iter().find(|(name, _)| *name == text) {
-        return Ok(variant);
-    }
-    let known: Vec<_> = known.iter().map(|(name, _)| format!("{name:?}")).collect();
-    Err(Error::new(word.span(), format!("unknown {what} {text:?}; there are {}", known.join(", "))))
+    let found = known.iter().find(|(name, _)| *name == text);
+    found
+        .map(|(_, variant)| *variant)
+        .ok_or_else(|| Error::new(word.span(), format!("unknown {what} {text:?}; there are {names}")))
 }
 
 fn milliseconds(word: &LitStr) -> Result<u64> {
@@ -130,9 +155,14 @@ fn milliseconds(word: &LitStr) -> Result<u64> {
 }
 
 fn emits(meta: &ParseNestedMeta<'_>) -> Result<Vec<LitStr>> {
+    const WHAT: &str = "topics in parentheses, as in `emits(\"order.shipped\", \"stock.reserved\")`";
+    if !meta.input.peek(Paren) {
+        return Err(meta.error(format!("it needs {WHAT}")));
+    }
     let names;
     parenthesized!(names in meta.input);
-    let names = Punctuated::<LitStr, Token![,]>::parse_terminated(&names)?;
+    let names = Punctuated::<LitStr, Token![,]>::parse_terminated(&names)
+        .map_err(|error| Error::new(error.span(), format!("these should be {WHAT}")))?;
     names.into_iter().map(checked_topic).collect()
 }
 

@@ -32,7 +32,7 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
     let pii = pii(input)?;
     let body = consts(&attributes);
     let duplicate = duplicate(&attributes);
-    let debug = if attributes.debug { debug(input, fields)? } else { TokenStream::new() };
+    let debug = attributes.debug.map_or(Ok(TokenStream::new()), |at| debug(input, fields, at))?;
     let name = &input.ident;
     let names = pii.iter();
     Ok(quote! {
@@ -116,7 +116,7 @@ fn pii(input: &DeriveInput) -> Result<Vec<String>> {
                     if is_pii(field)? {
                         return Err(Error::new_spanned(
                             field,
-                            "`pii` belongs to a field of a struct: make this variant's data one",
+                            "`pii` belongs to a field of a struct: put the enum in a field of one, and mark that",
                         ));
                     }
                 }
@@ -139,11 +139,11 @@ fn pii(input: &DeriveInput) -> Result<Vec<String>> {
 }
 
 /// `Debug`, without personal data.
-fn debug(input: &DeriveInput, fields: Option<&Fields>) -> Result<TokenStream> {
+fn debug(input: &DeriveInput, fields: Option<&Fields>, at: Span) -> Result<TokenStream> {
     let name = &input.ident;
     let text = name.to_string();
     let Some(fields) = fields else {
-        return Err(Error::new(name.span(), "`debug` is for structs; derive `Debug` for an enum"));
+        return Err(Error::new(at, "`debug` is for structs; derive `Debug` for an enum"));
     };
     let mut shown = Vec::new();
     for (field, member) in fields.iter().zip(fields.members()) {

@@ -11,7 +11,8 @@ use syn::{DeriveInput, parse_macro_input};
 
 /// Writes `nervebus::TypedEvent` for a type, from what its `#[event(...)]` says.
 ///
-/// The type must be `Serialize`, and has no parameters.
+/// The type is a struct of any kind or an enum. It must be `Serialize`, and has no parameters. `key`, `debug` and `pii` are for
+/// structs only: an enum that needs them is put in a field of one.
 ///
 /// | on the type | means | default |
 /// |---|---|---|
@@ -26,7 +27,8 @@ use syn::{DeriveInput, parse_macro_input};
 /// | `duplicate` | several lanes get clones instead of sharing the payload; for types whose clones do not allocate | types that are `Copy` do |
 ///
 /// `#[event(pii)]` on a field with a name keeps its value out of logs; see `TypedEvent::PII`. The field is found in JSON by its
-/// name and by serde's `rename` and `rename_all`: a `Serialize` that is written by hand must give it that name.
+/// name and by serde's `rename` and `rename_all`: a `Serialize` that is written by hand must give it that name. A field whose
+/// own type has personal data is marked as a whole, for `pii` in that type is about its own topic.
 ///
 /// The code that it writes begins its paths with `::nervebus`.
 #[proc_macro_derive(Event, attributes(event))]

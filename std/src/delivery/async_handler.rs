@@ -27,17 +27,17 @@ pub(crate) struct Ground {
 }
 
 /// Wraps a closure of the user's that makes a future of an event. A future that has not ended after `timeout`
-/// nanoseconds is dropped.
+/// nanoseconds is dropped. The closure may find that the event is none that it can take.
 pub(crate) fn async_thunk<F, Fut>(ground: Ground, timeout: Option<u64>, handler: F) -> Thunk
 where
-    F: Fn(OwnedEvent) -> Fut + Send + Sync + 'static,
+    F: Fn(OwnedEvent) -> Result<Fut, HandlerError> + Send + Sync + 'static,
     Fut: Future,
     Fut::Output: HandlerResult,
 {
     Box::new(move |event| {
         let (event, expires) = (keep(event)?, event.head.expires);
         ground.runtime.within(|| {
-            let future = guarded(|| Ok(handler(event)))?;
+            let future = guarded(|| handler(event))?;
             ground.drive(future, ground.limit(timeout, expires))
         })
     })

@@ -80,8 +80,8 @@ pub(crate) struct Ended {
 }
 
 impl Directory {
-    pub(crate) fn new(limits: Limits, rules: GuardRules, own: &[&str]) -> Self {
-        let (topics, own_count) = (Topics::new(limits.topics), own.len());
+    pub(crate) fn new(limits: Limits, rules: GuardRules, own: &[&str], is_bare: bool) -> Self {
+        let (topics, own_count) = (Topics::new(limits.topics, is_bare), own.len());
         let directory = Self { topics, registry: Mutex::default(), limits, rules, own: own_count };
         for name in own {
             // Within the limit: it is counted from here.
@@ -203,6 +203,13 @@ impl Directory {
         registry.last_id += 1;
         let id = SubscriptionId::new(registry.last_id);
         let subscription = Arc::new(make(id));
+        if let Some(topic) = self.topics.get(&subscription.pattern)
+            && let Err(refused) = self.may_handle(&registry, topic)
+        {
+            // Before the subscription: what a handler owns may use the bus in its `Drop`.
+            drop(registry);
+            return Err(refused);
+        }
         registry.subscriptions.insert(id.get(), Arc::clone(&subscription));
         Ok(subscription)
     }

@@ -1,6 +1,6 @@
 //! Emitting: from a topic and a payload to the handlers' lanes.
 //!
-//! The order of an emit: through the gate, which numbers it; the length of its chain; rates, storms and duplicates; wait
+//! The order of an emit: through the gate, which numbers it; the length of its chain; validation; rates, storms and duplicates; wait
 //! for room in the lanes, as far as their policies allow; audit; inline handlers; lanes. An emit that fails has failed
 //! before any handler saw the event.
 //!
@@ -13,6 +13,7 @@ mod how;
 #[cfg(feature = "durable")]
 mod logged;
 mod refused;
+mod validated;
 
 use std::sync::Arc;
 
@@ -64,7 +65,7 @@ impl Engine {
             return Err(EmitError::Closed { payload });
         };
         match self.directory.get(name) {
-            Some(topic) => self.emit_on(pass, place, topic, &topic.table.load(), payload, how),
+            Some(topic) => self.emit_on(pass, place, topic, &topic.table.load(), payload, how, topic.is_bare()),
             None => self.emit_on_new(pass, place, name, payload, how),
         }
     }
@@ -80,8 +81,9 @@ impl Engine {
         how: How<'_>,
     ) -> Result<Receipt, EmitError<P>> {
         let checked = self.names.check(name).map_err(Refused::InvalidTopic);
+        let checked = checked.and_then(|()| self.may_be_known(pass.number(), name, &payload, how));
         match checked.and_then(|()| Ok(self.directory.topic(name)?)) {
-            Ok(topic) => self.emit_on(pass, place, &topic, &topic.table.load(), payload, how),
+            Ok(topic) => self.emit_on(pass, place, &topic, &topic.table.load(), payload, how, topic.is_bare()),
             Err(refused) => {
                 leave(pass, place, Exit::Refused);
                 Err(refused.with(payload))
@@ -98,6 +100,31 @@ impl Engine {
         payload: P,
         how: How<'_>,
     ) -> Result<Receipt, EmitError<P>> {
+        self.emit_kept(topic, route, payload, how, topic.is_bare())
+    }
+
+    /// As [`emit_to`](Self::emit_to), for the type that has claimed the topic: if it is a command, the caller has looked for
+    /// its handler.
+    #[inline]
+    pub(crate) fn emit_claimed<P: Payload>(
+        &self,
+        topic: &TopicState,
+        route: &TopicRoute,
+        payload: P,
+        how: How<'_>,
+    ) -> Result<Receipt, EmitError<P>> {
+        self.emit_kept(topic, route, payload, how, self.is_bare)
+    }
+
+    #[inline]
+    fn emit_kept<P: Payload>(
+        &self,
+        topic: &TopicState,
+        route: &TopicRoute,
+        payload: P,
+        how: How<'_>,
+        is_bare: bool,
+    ) -> Result<Receipt, EmitError<P>> {
         #[cfg(feature = "durable")]
         if let Some(log) = &self.log
             && how.order.is_none()
@@ -109,10 +136,11 @@ impl Engine {
         let Some(pass) = self.gate.enter(place.stripe) else {
             return Err(EmitError::Closed { payload });
         };
-        self.emit_on(pass, place, topic, route, payload, how)
+        self.emit_on(pass, place, topic, route, payload, how, is_bare)
     }
 
     #[inline]
+    #[allow(clippy::too_many_arguments, reason = "each is in a register already")]
     fn emit_on<P: Payload>(
         &self,
         pass: Inside<'_>,
@@ -121,8 +149,9 @@ impl Engine {
         route: &TopicRoute,
         payload: P,
         how: How<'_>,
+        is_bare: bool,
     ) -> Result<Receipt, EmitError<P>> {
-        if self.is_bare && how.extra.is_none() {
+        if is_bare && how.extra.is_none() {
             if route.is_all_inline() {
                 return self.emit_here(pass, place, topic, route, payload);
             }

@@ -39,10 +39,18 @@ pub enum HandlerError {
         /// What the event carries, and why that does not do.
         found: String,
     },
+    /// It was not called, because it is for one version of a type and the event carries JSON of another; see
+    /// [`Event::schema_version`](crate::Event::schema_version).
+    WrongVersion {
+        /// The version that it is for.
+        expected: u32,
+        /// The version that the event says it has.
+        found: u32,
+    },
 }
 
 impl HandlerError {
-    /// `"error"`, `"panic"`, `"timeout"`, `"breaker_open"`, `"parked"` or `"wrong_type"`: how records name the kind.
+    /// `"error"`, `"panic"`, `"timeout"`, `"breaker_open"`, `"parked"`, `"wrong_type"` or `"wrong_version"`: how records name the kind.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Error(_) => "error",
@@ -51,6 +59,7 @@ impl HandlerError {
             Self::BreakerOpen { .. } => "breaker_open",
             Self::Parked => "parked",
             Self::WrongType { .. } => "wrong_type",
+            Self::WrongVersion { .. } => "wrong_version",
         }
     }
 
@@ -71,6 +80,9 @@ impl fmt::Display for HandlerError {
             Self::WrongType { expected, found } => {
                 write!(f, "not called: it is for {expected}, and the event carries {found}")
             }
+            Self::WrongVersion { expected, found } => {
+                write!(f, "not called: it is for version {expected}, and the event carries JSON of version {found}")
+            }
         }
     }
 }
@@ -83,7 +95,8 @@ impl Error for HandlerError {
             | Self::Timeout { .. }
             | Self::BreakerOpen { .. }
             | Self::Parked
-            | Self::WrongType { .. } => None,
+            | Self::WrongType { .. }
+            | Self::WrongVersion { .. } => None,
         }
     }
 }

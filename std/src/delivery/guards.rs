@@ -1,6 +1,7 @@
 //! What guards the bus against its emitters: limits on rates, a guard against storms, a window for duplicates; as they
 //! were set, and at work.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use nervebus_core::{Pattern, Topic};
@@ -8,6 +9,7 @@ use nervebus_core::{Pattern, Topic};
 use crate::admission::dedup::{DedupWindow, Window};
 use crate::admission::rate::{Bucket, RateLimit, Sources};
 use crate::admission::storm::{Detector, StormGuard};
+use crate::admission::validation::{TopicRules, Validation};
 use crate::error::BuildError;
 
 /// How many buckets all sources share: 512 KiB, and one in 655 sources shares its bucket with one of a hundred others.
@@ -22,10 +24,12 @@ pub(crate) struct GuardSettings {
     pub(crate) dedup: Option<DedupWindow>,
     /// The patterns of topics whose events go to the durable log.
     pub(crate) logged: Vec<Box<str>>,
+    pub(crate) validation: Option<Arc<Validation>>,
 }
 
 impl GuardSettings {
     pub(crate) fn check(&self) -> Result<(), BuildError> {
+        self.validation.as_ref().map_or(Ok(()), |validation| validation.check())?;
         for (pattern, limit) in &self.rates {
             Pattern::new(pattern)
                 .map_err(|error| BuildError::Pattern { field: "rate_limit".into(), rule: error.to_string() })?;
@@ -38,7 +42,12 @@ impl GuardSettings {
 
     /// What each topic is guarded by.
     pub(crate) fn rules(&self) -> GuardRules {
-        GuardRules { rates: self.rates.clone(), storm: self.storm.clone(), logged: self.logged.clone() }
+        GuardRules {
+            rates: self.rates.clone(),
+            storm: self.storm.clone(),
+            logged: self.logged.clone(),
+            validation: self.validation.clone(),
+        }
     }
 
     /// The guards of the bus as a whole.
@@ -47,6 +56,7 @@ impl GuardSettings {
             sources: self.sources.as_ref().map(|limit| Sources::new(limit, SOURCE_BUCKETS)),
             window: self.dedup.as_ref().map(Window::new),
             storm: self.storm.clone(),
+            validation: self.validation.clone(),
             ..Guards::default()
         }
     }
@@ -59,12 +69,13 @@ pub(crate) struct GuardRules {
     rates: Vec<(Box<str>, RateLimit)>,
     storm: Option<StormGuard>,
     logged: Vec<Box<str>>,
+    validation: Option<Arc<Validation>>,
 }
 
 impl GuardRules {
     /// Whether no topic has a guard.
     pub(crate) fn is_empty(&self) -> bool {
-        self.rates.is_empty() && self.storm.is_none() && self.logged.is_empty()
+        self.rates.is_empty() && self.storm.is_none() && self.logged.is_empty() && self.validation.is_none()
     }
 
     /// The guards of a topic of this name.
@@ -72,8 +83,9 @@ impl GuardRules {
         let bucket = self.rate_of(name).map(Bucket::new);
         let storm = self.storm.as_ref().map(Detector::new);
         let logged = self.is_logged(name);
-        (bucket.is_some() || storm.is_some() || logged)
-            .then(|| Box::new(TopicGuards { bucket, storm, watched: AtomicBool::new(false), logged }))
+        let rules = self.validation.as_ref().map(|validation| validation.for_topic(name));
+        (bucket.is_some() || storm.is_some() || logged || rules.is_some())
+            .then(|| Box::new(TopicGuards { bucket, storm, watched: AtomicBool::new(false), logged, rules }))
     }
 
     /// Whether the events of a topic of this name go to the durable log.
@@ -99,6 +111,8 @@ pub(crate) struct TopicGuards {
     pub(crate) watched: AtomicBool,
     /// Whether its events go to the durable log.
     pub(crate) logged: bool,
+    /// What its events must be like.
+    pub(crate) rules: Option<TopicRules>,
 }
 
 /// The guards of the bus as a whole, and what all of them did.
@@ -108,6 +122,12 @@ pub(crate) struct Guards {
     pub(crate) window: Option<Window>,
     /// What the topics' detectors were made by.
     pub(crate) storm: Option<StormGuard>,
+    /// What events must be like.
+    pub(crate) validation: Option<Arc<Validation>>,
+    /// Emits of events that are not like that.
+    pub(crate) invalid: AtomicU64,
+    /// Events that are, and of which there was something to say.
+    pub(crate) warned: AtomicU64,
     /// Emits that a topic's limit refused.
     pub(crate) limited_by_topic: AtomicU64,
     /// Emits that a source's limit refused.

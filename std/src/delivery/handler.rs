@@ -50,14 +50,14 @@ impl Starter {
     /// Of a user's closure, which is called by the future, in its first poll.
     pub(crate) fn new<F, Fut>(timeout: Option<u64>, handler: Arc<F>) -> Self
     where
-        F: Fn(OwnedEvent) -> Fut + Send + Sync + 'static,
+        F: Fn(OwnedEvent) -> Result<Fut, HandlerError> + Send + Sync + 'static,
         Fut: Future + Send + 'static,
         Fut::Output: HandlerResult,
     {
         let make = move |event| -> HandlerFuture {
             let handler = Arc::clone(&handler);
             Box::pin(async move {
-                let mut future = pin!(Some(handler(event)));
+                let mut future = pin!(Some(handler(event)?));
                 let result = poll_fn(|context| match future.as_mut().as_pin_mut() {
                     Some(future) => future.poll(context),
                     None => Poll::Pending,
@@ -95,15 +95,15 @@ where
     Box::new(move |event| guarded(|| handler(event).into_result().map_err(HandlerError::Error)))
 }
 
-/// Wraps a user's closure that owns its events.
+/// Wraps a user's closure that owns its events. It may find that the event is none that it can take.
 pub(crate) fn owned_thunk<F, R>(handler: F) -> Thunk
 where
-    F: Fn(OwnedEvent) -> R + Send + Sync + 'static,
+    F: Fn(OwnedEvent) -> Result<R, HandlerError> + Send + Sync + 'static,
     R: HandlerResult,
 {
     Box::new(move |event| {
         let event = keep(event)?;
-        guarded(|| handler(event).into_result().map_err(HandlerError::Error))
+        guarded(|| handler(event)?.into_result().map_err(HandlerError::Error))
     })
 }
 

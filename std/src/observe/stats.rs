@@ -60,6 +60,10 @@ pub struct Stats {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct GuardStats {
+    /// Emits whose events broke a rule of the bus's [`Validation`](crate::Validation).
+    pub invalid: u64,
+    /// Events that kept them, and had a [warning](crate::Validation::warn).
+    pub warned: u64,
     /// Emits that a [topic's limit](crate::Builder::rate_limit) refused.
     pub limited_by_topic: u64,
     /// Emits that a [source's limit](crate::Builder::source_rate_limit) refused.
@@ -322,6 +326,8 @@ fn redacted(engine: &Engine) -> BTreeMap<String, u64> {
 fn guards(engine: &Engine) -> GuardStats {
     let of = &engine.guards;
     GuardStats {
+        invalid: count::read(&of.invalid),
+        warned: count::read(&of.warned),
         limited_by_topic: count::read(&of.limited_by_topic),
         limited_by_source: count::read(&of.limited_by_source),
         storms: count::read(&of.storms),

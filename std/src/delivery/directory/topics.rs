@@ -35,6 +35,9 @@ pub(crate) struct TopicState {
     pub(crate) guards: Option<Box<TopicGuards>>,
     /// The type that it carries, if one has claimed it; set while the registry is locked.
     pub(crate) claim: OnceLock<Claim>,
+    /// Whether emits that have nothing to say but topic and payload may take the short ways: on a bus that allows those, until
+    /// a command claims the topic.
+    is_bare: AtomicBool,
     /// Whether a worker keeps a copy of the route; read and written while the registry is locked.
     followed: AtomicBool,
     hash: u64,
@@ -46,6 +49,18 @@ impl TopicState {
     /// A cache of the topic's route, for a reader that comes again and again.
     pub(crate) fn route_cache(&self) -> RouteCache {
         self.table.cache()
+    }
+
+    /// Whether emits that have nothing to say but topic and payload may take the short ways.
+    #[inline]
+    pub(crate) fn is_bare(&self) -> bool {
+        // Relaxed: an emit that comes while the topic is claimed may go either way.
+        self.is_bare.load(Ordering::Relaxed)
+    }
+
+    /// Has every emit on it take the general way from now on.
+    pub(super) fn leave_short_ways(&self) {
+        self.is_bare.store(false, Ordering::Relaxed);
     }
 
     /// Whether its events go to the durable log.
@@ -85,13 +100,15 @@ pub(super) struct Topics {
     /// A power of two.
     roots: Box<[Slot]>,
     hasher: DefaultHashBuilder,
+    /// Whether new topics begin as bare ones.
+    is_bare: bool,
 }
 
 impl Topics {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: usize, is_bare: bool) -> Self {
         let roots = (limit / 16).clamp(*ROOTS.start(), *ROOTS.end()).next_power_of_two();
         let roots = std::iter::repeat_with(Slot::new).take(roots).collect();
-        Self { roots, hasher: DefaultHashBuilder::default() }
+        Self { roots, hasher: DefaultHashBuilder::default(), is_bare }
     }
 
     /// The topic of this name, if it is known.
@@ -112,6 +129,7 @@ impl Topics {
             table: RouteTable::default(),
             guards,
             claim: OnceLock::new(),
+            is_bare: AtomicBool::new(self.is_bare),
             followed: AtomicBool::new(false),
             hash,
             below: [const { Slot::new() }; WAYS],
@@ -155,7 +173,7 @@ mod tests {
 
     #[test]
     fn topics_whose_hashes_are_equal_are_kept_apart_by_their_names() {
-        let topics = Topics::new(16);
+        let topics = Topics::new(16, true);
         for hash in [0, u64::MAX] {
             let names: Vec<_> = (0..100).map(|number| format!("t{number}")).collect();
             for (id, name) in (0..).zip(&names) {

@@ -38,10 +38,14 @@ impl Engine {
         if let Some(error) = how.invalid() {
             return Err(Refused::InvalidAttribute(Box::new(error.clone())));
         }
+        if topic.is_command() && !how.is_system() && !how.is_replayed() && !self.directory.has_handler(topic, route) {
+            return Err(Refused::NoHandler(topic.name.clone()));
+        }
         let nobody = (self.tap.is_none() || how.is_replayed()) && route.is_empty() && !is_logged(topic, how);
         if !nobody {
             self.fill_head(&mut envelope.head, route, how)?;
         }
+        self.validate(topic, envelope, how)?;
         if self.admit(topic, how)? == Admission::Duplicate {
             receipt.fate = Fate::Duplicate;
             return Ok(Exit::Duplicate);

@@ -39,6 +39,12 @@ impl Engine {
     ) -> Result<Receipt, EmitError<P>> {
         let wanted = patience_here(how.patience);
         let patience = if wanted == Patience::Never { Patience::Never } else { Patience::Later };
+        let payload = match target {
+            Target::Name(name) => {
+                self.validate_ahead(name, self.directory.get(name).map(|topic| &**topic), payload, how)?
+            }
+            Target::Topic(topic, _) => self.validate_ahead(&topic.name, Some(topic), payload, how)?,
+        };
         let mut again: Option<Extra> = None;
         let (mut payload, begun) = (payload, self.clock.now());
         loop {

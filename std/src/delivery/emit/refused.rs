@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::delivery::directory::TooManyTopics;
 use crate::delivery::engine::Exit;
 use crate::delivery::lane::{Patience, Queue};
-use crate::error::{EmitError, Limited};
+use crate::error::{EmitError, Limited, ValidationReport};
 use crate::headers::attributes::AttributeError;
 
 /// Why an event is refused.
@@ -13,6 +13,7 @@ use crate::headers::attributes::AttributeError;
 pub(crate) enum Refused {
     InvalidTopic(String),
     InvalidAttribute(Box<AttributeError>),
+    Invalid(Box<ValidationReport>),
     TooManyTopics(usize),
     Full(String),
     /// Full, and tried again later.
@@ -56,6 +57,7 @@ impl Refused {
         match self {
             Self::InvalidTopic(rule) => EmitError::InvalidTopic { rule, payload },
             Self::InvalidAttribute(error) => EmitError::InvalidAttribute { error, payload },
+            Self::Invalid(report) => EmitError::Invalid { report, payload },
             Self::TooManyTopics(limit) => EmitError::TooManyTopics { limit, payload },
             Self::Full(lane) => EmitError::Full { lane, payload },
             // An empty name, which no lane has, tells it apart; nobody but `EmitAsync` sees it.
