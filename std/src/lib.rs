@@ -48,6 +48,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod admission;
+#[cfg(feature = "durable")]
+mod aggregate;
 mod builder;
 mod bus;
 mod context;
@@ -97,6 +99,12 @@ pub use crate::admission::dedup::DedupWindow;
 pub use crate::admission::name::NameRule;
 pub use crate::admission::rate::RateLimit;
 pub use crate::admission::storm::{Storm, StormGuard};
+#[cfg(feature = "durable")]
+#[cfg_attr(docsrs, doc(cfg(feature = "durable")))]
+pub use crate::aggregate::error::{AggregateError, CommandError};
+#[cfg(feature = "durable")]
+#[cfg_attr(docsrs, doc(cfg(feature = "durable")))]
+pub use crate::aggregate::{Aggregate, AggregateStats, Aggregates, Loaded};
 pub use crate::builder::Builder;
 pub use crate::bus::Bus;
 pub use crate::delivery::breaker::Breaker;
