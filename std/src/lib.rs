@@ -65,6 +65,8 @@ mod event;
 mod event_id;
 mod history;
 mod observe;
+#[cfg(feature = "outbox")]
+mod outbox;
 mod payload;
 mod platform;
 mod publisher;
@@ -93,6 +95,10 @@ pub use nervebus_core::breaker::State as BreakerState;
 pub use nervebus_core::{Pattern, Priority, Reason, SubscriptionId, Tally, Topic};
 #[cfg(feature = "macros")]
 pub use nervebus_macros::Event;
+/// What [`Outbox`] takes connections of.
+#[cfg(feature = "outbox")]
+#[cfg_attr(docsrs, doc(cfg(feature = "outbox")))]
+pub use rusqlite;
 pub use serde_json::{Value, json};
 
 pub use crate::admission::dedup::DedupWindow;
@@ -142,6 +148,12 @@ pub use crate::observe::stats::{
     BreakerStats, DeadLetterStats, DedupStats, GuardStats, LaneStats, ParkingStats, RetryStats, ShedStats, Stats,
     SubscriptionStats,
 };
+#[cfg(feature = "outbox")]
+#[cfg_attr(docsrs, doc(cfg(feature = "outbox")))]
+pub use crate::outbox::error::OutboxError;
+#[cfg(feature = "outbox")]
+#[cfg_attr(docsrs, doc(cfg(feature = "outbox")))]
+pub use crate::outbox::{Outbox, OutboxEvent, OutboxRelay, OutboxStats};
 pub use crate::payload::Payload;
 pub use crate::platform::manual_clock::ManualClock;
 pub use crate::publisher::Publisher;
