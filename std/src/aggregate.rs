@@ -204,7 +204,7 @@ impl<A: Aggregate> Aggregates<A> {
         let cursor = cursor.ok_or_else(|| AggregateError::InUse { topic: topic.to_owned() })?;
         let mut image = Image::open(&cursor, topic)?;
         image.catch_up(&cursor, topic)?;
-        cursor.hold(image.began, image.needed());
+        cursor.hold(image.needed(), image.began, image.needed());
         Ok(Self {
             shared: Arc::new(Shared {
                 bus: bus.downgrade(),

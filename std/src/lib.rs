@@ -69,6 +69,8 @@ mod observe;
 mod outbox;
 mod payload;
 mod platform;
+#[cfg(feature = "durable")]
+mod projection;
 mod publisher;
 mod range;
 mod receipt;
@@ -156,6 +158,12 @@ pub use crate::outbox::error::OutboxError;
 pub use crate::outbox::{Outbox, OutboxEvent, OutboxRelay, OutboxStats};
 pub use crate::payload::Payload;
 pub use crate::platform::manual_clock::ManualClock;
+#[cfg(feature = "durable")]
+#[cfg_attr(docsrs, doc(cfg(feature = "durable")))]
+pub use crate::projection::error::ProjectionError;
+#[cfg(feature = "durable")]
+#[cfg_attr(docsrs, doc(cfg(feature = "durable")))]
+pub use crate::projection::{Projection, ProjectionFailure, ProjectionHandle, ProjectionStatus, ReadModel};
 pub use crate::publisher::Publisher;
 pub use crate::receipt::Receipt;
 pub use crate::records::audit::AuditLog;

@@ -111,7 +111,7 @@ impl<A: Aggregate> Aggregates<A> {
         match saved {
             Ok(position) => {
                 (image.saved, image.error) = (Some(position), None);
-                self.shared.cursor.hold(image.began, image.needed());
+                self.shared.cursor.hold(image.needed(), image.began, image.needed());
             }
             Err(error) => image.error = Some(error.to_string()),
         }

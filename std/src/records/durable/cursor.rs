@@ -43,21 +43,20 @@ impl Cursor {
         Some(Self { core: Arc::clone(core), name })
     }
 
-    /// Where it [began](Self::hold), and from where on the log keeps lines for it, if it knows the name. Nothing of the two
-    /// is left when a hard limit has let go what it was to keep.
+    /// Where it [began](Self::hold) and where it is to go on, if the log knows the name. Nothing of the two is left when a
+    /// hard limit has let go what was to be kept for it.
     pub(crate) fn mark(&self) -> Option<Option<(u64, u64)>> {
         let followers = self.core.lock();
-        let mark = followers.marks.get(&self.name)?;
-        Some(mark.ended.first().map(|began| (*began, mark.low)))
+        let positions = &followers.marks.get(&self.name)?.ended;
+        Some(positions.first().copied().zip(positions.last().copied()))
     }
 
-    /// Has the log keep lines from a position on, for who has begun with another. That is saved as the checkpoints of
-    /// subscriptions are.
-    pub(crate) fn hold(&self, began: u64, position: u64) {
+    /// Has the log keep lines from a position on, for who has begun with one and goes on with another. That is saved as the
+    /// checkpoints of subscriptions are.
+    pub(crate) fn hold(&self, keep: u64, began: u64, next: u64) {
         let mut followers = self.core.lock();
-        // Both are taken out of the mark when it has to skip them: nobody but this reads such a mark.
-        let mark = Mark { low: position, ended: [began, position].into() };
-        followers.marks.insert(self.name.clone(), mark);
+        // Whoever has to skip a mark takes such positions out of it. Nobody but this reads this one.
+        followers.marks.insert(self.name.clone(), Mark { low: keep, ended: [began, next].into() });
         followers.changed.insert(self.name.clone());
     }
 
