@@ -22,6 +22,7 @@ cargo test --package nervebus-cli --features durable --test replay
 
 # What says something else when a feature is on; the rest was run above. A crash round takes seconds.
 with_features=(
+    aggregate
     audit_faults
     audit_log
     context
@@ -32,6 +33,8 @@ with_features=(
     history
     log_path
     metrics
+    outbox
+    projection
     reader
     reader_follow
     redact_options

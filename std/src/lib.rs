@@ -51,6 +51,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod admission;
+#[cfg(feature = "durable")]
+mod aggregate;
 mod builder;
 mod bus;
 mod context;
@@ -67,8 +69,12 @@ mod event_id;
 mod headers;
 mod history;
 mod observe;
+#[cfg(feature = "outbox")]
+mod outbox;
 mod payload;
 mod platform;
+#[cfg(feature = "durable")]
+mod projection;
 mod publisher;
 mod range;
 mod receipt;
@@ -95,6 +101,10 @@ pub use nervebus_core::breaker::State as BreakerState;
 pub use nervebus_core::{Pattern, Priority, Reason, SubscriptionId, Tally, Topic};
 #[cfg(feature = "macros")]
 pub use nervebus_macros::Event;
+/// What [`Outbox`] takes connections of.
+#[cfg(feature = "outbox")]
+#[cfg_attr(docsrs, doc(cfg(feature = "outbox")))]
+pub use rusqlite;
 pub use serde_json::{Value, json};
 
 pub use crate::admission::dedup::DedupWindow;
@@ -103,6 +113,12 @@ pub use crate::admission::rate::RateLimit;
 pub use crate::admission::storm::{Storm, StormGuard};
 pub use crate::admission::validation::Validation;
 pub use crate::admission::validation::draft::Draft;
+#[cfg(feature = "durable")]
+#[cfg_attr(docsrs, doc(cfg(feature = "durable")))]
+pub use crate::aggregate::error::{AggregateError, CommandError};
+#[cfg(feature = "durable")]
+#[cfg_attr(docsrs, doc(cfg(feature = "durable")))]
+pub use crate::aggregate::{Aggregate, AggregateStats, Aggregates, Loaded};
 pub use crate::builder::Builder;
 pub use crate::bus::Bus;
 pub use crate::context::baggage::{Baggage, BaggageError};
@@ -156,8 +172,20 @@ pub use crate::observe::stats::{
 pub use crate::observe::topology::diff::TopologyChange;
 pub use crate::observe::topology::finding::TopologyFinding;
 pub use crate::observe::topology::{CauseEdge, HandlerNode, TopicNode, Topology};
+#[cfg(feature = "outbox")]
+#[cfg_attr(docsrs, doc(cfg(feature = "outbox")))]
+pub use crate::outbox::error::OutboxError;
+#[cfg(feature = "outbox")]
+#[cfg_attr(docsrs, doc(cfg(feature = "outbox")))]
+pub use crate::outbox::{Outbox, OutboxEvent, OutboxRelay, OutboxStats};
 pub use crate::payload::Payload;
 pub use crate::platform::manual_clock::ManualClock;
+#[cfg(feature = "durable")]
+#[cfg_attr(docsrs, doc(cfg(feature = "durable")))]
+pub use crate::projection::error::ProjectionError;
+#[cfg(feature = "durable")]
+#[cfg_attr(docsrs, doc(cfg(feature = "durable")))]
+pub use crate::projection::{Projection, ProjectionFailure, ProjectionHandle, ProjectionStatus, ReadModel};
 pub use crate::publisher::Publisher;
 pub use crate::receipt::Receipt;
 pub use crate::records::audit::AuditLog;

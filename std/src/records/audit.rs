@@ -1,7 +1,7 @@
 //! The audit log: what a user says about it.
 
 pub(crate) mod account;
-mod backoff;
+pub(crate) mod backoff;
 mod batch;
 pub(crate) mod chain;
 #[cfg(feature = "compress")]

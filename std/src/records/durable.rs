@@ -2,6 +2,7 @@
 
 mod chunks;
 pub(crate) mod core;
+pub(crate) mod cursor;
 #[cfg(test)]
 mod faults;
 pub(crate) mod feed;

@@ -37,6 +37,8 @@ pub(crate) struct Followers {
     pub(crate) marks: BTreeMap<String, Mark>,
     /// Names whose marks in the store are not those above.
     pub(crate) changed: BTreeSet<String>,
+    /// Names under which the log is read [beside](super::cursor) its subscriptions.
+    pub(crate) claimed: BTreeSet<String>,
 }
 
 /// What the log has done so far.

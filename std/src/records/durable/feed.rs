@@ -183,7 +183,7 @@ impl Core {
     pub(super) fn skip_to(&self, first: u64) -> u64 {
         let mut followers = self.lock();
         let mut missed: u64 = followers.active.iter().map(|follower| follower.skip_to(first)).sum();
-        let Followers { active, marks, changed } = &mut *followers;
+        let Followers { active, marks, changed, .. } = &mut *followers;
         for (name, mark) in marks.iter_mut().filter(|(name, _)| active.iter().all(|follower| follower.name != **name)) {
             if mark.low < first {
                 missed += first - mark.low;
