@@ -8,6 +8,7 @@ cargo clippy --package nervebus-core --package nervebus --package nervebus-macro
 cargo clippy --package nervebus --features affinity --lib -- -D warnings
 cargo clippy --package nervebus --all-features --lib -- -D warnings
 cargo clippy --package nervebus --no-default-features --lib -- -D warnings
+cargo clippy --package nervebus-examples --all-features --lib --examples -- -D warnings
 cargo clippy --package nervebus-core --no-default-features -- -D warnings
 cargo clippy --package nervebus-core --no-default-features --features alloc -- -D warnings
 cargo clippy --package nervebus-core --no-default-features --features critical-section -- -D warnings

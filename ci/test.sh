@@ -26,11 +26,13 @@ with_features=(
     audit_faults
     audit_log
     context
+    correlation_layer
     durable
     durable_crash
     durable_subscription
     headers
     history
+    http
     log_path
     metrics
     outbox
@@ -46,3 +48,5 @@ with_features=(
 )
 NERVEBUS_CRASH_ROUNDS="${NERVEBUS_CRASH_ROUNDS:-4}" \
     cargo test --package nervebus --all-features --lib "${with_features[@]/#/--test=}"
+
+cargo test --package nervebus-examples --features http-service --test http_service

@@ -2,6 +2,10 @@
 //! correlation, trace, baggage, deadline; and what a thread is doing for which bus.
 
 pub(crate) mod baggage;
+#[cfg(feature = "tower")]
+pub(crate) mod correlation_layer;
+#[cfg(feature = "http")]
+mod http;
 mod inherited;
 pub(crate) mod scope;
 pub(crate) mod trace;

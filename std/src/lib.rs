@@ -122,6 +122,9 @@ pub use crate::aggregate::{Aggregate, AggregateStats, Aggregates, Loaded};
 pub use crate::builder::Builder;
 pub use crate::bus::Bus;
 pub use crate::context::baggage::{Baggage, BaggageError};
+#[cfg(feature = "tower")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
+pub use crate::context::correlation_layer::{CorrelationFuture, CorrelationLayer, CorrelationService};
 pub use crate::context::scope::{CorrelationScope, EnteredScope, Scope};
 pub use crate::context::trace::TraceContext;
 pub use crate::delivery::breaker::Breaker;
