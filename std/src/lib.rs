@@ -73,6 +73,7 @@ mod redact;
 mod registry;
 mod replaying;
 mod request;
+mod schema;
 mod stream;
 mod subscribe;
 mod typed_event;
@@ -126,7 +127,7 @@ pub use crate::durable_emission::{DurableEmission, DurableError, DurableReceipt,
 pub use crate::emission::Emission;
 pub use crate::emit_async::{EmitAndWaitAsync, EmitAsync};
 pub use crate::error::{
-    BuildError, ClaimError, EmitError, Limited, RecvError, RequestError, SubscribeError, WaitError,
+    BuildError, ClaimError, EmitError, Limited, RecvError, RequestError, SchemaMismatch, SubscribeError, WaitError,
 };
 pub use crate::event::{Event, OwnedEvent};
 pub use crate::event_id::EventId;
@@ -161,6 +162,18 @@ pub use crate::redact::PatternError;
 pub use crate::redact::{Counts, DataClass, Redactor};
 pub use crate::registry::{BusRegistry, RegistryError};
 pub use crate::request::Request;
+pub use crate::schema::change::{Breaking, Change, Direction};
+pub use crate::schema::compatibility::{Compatibility, ContentModel, ParseCompatibilityError};
+pub use crate::schema::contract::{Contract, ContractError, TopicBreaking, TopicContract};
+#[cfg(feature = "schema")]
+#[cfg_attr(docsrs, doc(cfg(feature = "schema")))]
+pub use crate::schema::gate::SchemaCheck;
+#[cfg(feature = "schema")]
+#[cfg_attr(docsrs, doc(cfg(feature = "schema")))]
+pub use crate::schema::registry::{SchemaError, SchemaRegistry};
+#[cfg(feature = "schema")]
+#[cfg_attr(docsrs, doc(cfg(feature = "schema")))]
+pub use crate::schema::upcast::UpcastError;
 pub use crate::stream::EventStream;
 pub use crate::subscribe::Subscribe;
 #[doc(hidden)]

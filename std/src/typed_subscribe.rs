@@ -1,8 +1,10 @@
 //! Subscribing to values of one type.
 
 use std::any;
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nervebus_core::{Priority, SubscriptionId};
@@ -15,6 +17,7 @@ use crate::delivery::parking::KeyOrder;
 use crate::delivery::retry::Retry;
 use crate::error::SubscribeError;
 use crate::event::Event;
+use crate::schema::Schemas;
 use crate::subscribe::Subscribe;
 use crate::typed_event::TypedEvent;
 
@@ -91,7 +94,8 @@ impl<'a, T: TypedEvent> TypedSubscribe<'a, T> {
         F: Fn(&T, &Event<'_>) -> R + Send + Sync + 'static,
         R: HandlerResult,
     {
-        self.to.add(typed_thunk(handler))
+        let schemas = self.to.schemas();
+        self.to.add(typed_thunk(handler, schemas))
     }
 }
 
@@ -102,7 +106,7 @@ impl<T> fmt::Debug for TypedSubscribe<'_, T> {
 }
 
 /// Wraps a user's closure that is for values of one type.
-fn typed_thunk<T, F, R>(handler: F) -> Thunk
+fn typed_thunk<T, F, R>(handler: F, schemas: Option<Arc<dyn Schemas>>) -> Thunk
 where
     T: TypedEvent,
     F: Fn(&T, &Event<'_>) -> R + Send + Sync + 'static,
@@ -112,25 +116,41 @@ where
         let call = |value: &T| guarded(|| handler(value, event).into_result().map_err(HandlerError::Error));
         match event.payload_as::<T>() {
             Some(value) => call(value),
-            None => call(&converted(event)?),
+            None => call(&converted(event, schemas.as_deref())?),
         }
     })
 }
 
 /// The value that an event carries as JSON, if it does.
 #[cold]
-fn converted<T: TypedEvent>(event: &Event<'_>) -> Result<T, HandlerError> {
+fn converted<T: TypedEvent>(event: &Event<'_>, schemas: Option<&dyn Schemas>) -> Result<T, HandlerError> {
     let expected = any::type_name::<T>();
     let wrong = |found| Err(HandlerError::WrongType { expected, found });
     let Some(json) = event.payload_as::<Value>() else {
         return wrong(format!("{}, which is neither that nor JSON", event.content.type_name()));
     };
-    // `Deserialize` is the user's.
-    match guarded(|| Ok(T::from_json(json)))? {
+    // Upcasters are the user's, and so is `Deserialize`.
+    let json = match guarded(|| Ok(upcast::<T>(event, schemas, json)))? {
+        Ok(json) => json,
+        Err(error) => return wrong(error),
+    };
+    match guarded(|| Ok(T::from_json(&json)))? {
         Some(Ok(value)) => Ok(value),
         Some(Err(error)) if T::PII.is_empty() => wrong(format!("JSON that does not fit: {error}")),
         // What serde says quotes the value.
         Some(Err(_)) => wrong("JSON that does not fit".into()),
         None => wrong("JSON, from which the type cannot be made: it has no `Deserialize`".into()),
     }
+}
+
+/// The payload in the shape of the type's version, if there are upcasters from its own.
+fn upcast<'v, T: TypedEvent>(
+    event: &Event<'_>,
+    schemas: Option<&dyn Schemas>,
+    json: &'v Value,
+) -> Result<Cow<'v, Value>, String> {
+    let Some(schemas) = schemas else { return Ok(Cow::Borrowed(json)) };
+    let upcast = schemas.upcast(event, T::VERSION, json);
+    // What an upcaster says may quote the value.
+    upcast.map_err(|error| if T::PII.is_empty() { error } else { "JSON of a version that cannot be upcast".into() })
 }

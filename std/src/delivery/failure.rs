@@ -7,6 +7,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::error::SchemaMismatch;
+
 /// How a handler failed.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -39,10 +41,12 @@ pub enum HandlerError {
         /// What the event carries, and why that does not do.
         found: String,
     },
+    /// It was not called, because the event does not fit its schema; see `Builder::schemas` (feature `schema`).
+    SchemaMismatch(Box<SchemaMismatch>),
 }
 
 impl HandlerError {
-    /// `"error"`, `"panic"`, `"timeout"`, `"breaker_open"`, `"parked"` or `"wrong_type"`: how records name the kind.
+    /// `"error"`, `"panic"`, `"timeout"`, `"breaker_open"`, `"parked"`, `"wrong_type"` or `"schema_mismatch"`: how records name the kind.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Error(_) => "error",
@@ -51,6 +55,7 @@ impl HandlerError {
             Self::BreakerOpen { .. } => "breaker_open",
             Self::Parked => "parked",
             Self::WrongType { .. } => "wrong_type",
+            Self::SchemaMismatch(_) => "schema_mismatch",
         }
     }
 
@@ -68,6 +73,7 @@ impl fmt::Display for HandlerError {
             Self::Timeout { after } => write!(f, "did not return within {after:?}"),
             Self::BreakerOpen { breaker, .. } => write!(f, "not called: breaker {breaker:?} is open"),
             Self::Parked => f.write_str("not called: an earlier event of its key has not been handled"),
+            Self::SchemaMismatch(mismatch) => write!(f, "not called: {mismatch}"),
             Self::WrongType { expected, found } => {
                 write!(f, "not called: it is for {expected}, and the event carries {found}")
             }
@@ -79,6 +85,7 @@ impl Error for HandlerError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Error(error) => Some(&**error),
+            Self::SchemaMismatch(mismatch) => Some(&**mismatch),
             Self::Panic(_)
             | Self::Timeout { .. }
             | Self::BreakerOpen { .. }

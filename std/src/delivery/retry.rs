@@ -151,7 +151,7 @@ impl Retry {
     }
 
     fn is_retryable(&self, error: &HandlerError) -> bool {
-        if matches!(error, HandlerError::WrongType { .. }) {
+        if matches!(error, HandlerError::WrongType { .. } | HandlerError::SchemaMismatch(_)) {
             // The event will be what it is.
             return false;
         }

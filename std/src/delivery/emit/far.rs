@@ -39,6 +39,7 @@ impl Engine {
         if !nobody {
             self.fill_head(&mut envelope.head, route, how)?;
         }
+        self.hold_against_schema(topic, envelope, how)?;
         if self.admit(topic, how)? == Admission::Duplicate {
             receipt.fate = Fate::Duplicate;
             return Ok(Exit::Duplicate);
