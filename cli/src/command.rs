@@ -1,7 +1,7 @@
 //! The commands there are. A new one has a file of its own with a `COMMAND`, and a line here.
 
 use crate::options::{Arguments, UsageError};
-use crate::{Outcome, audit, dead_letters, redact, replay};
+use crate::{Outcome, audit, contract, dead_letters, redact, replay};
 
 /// A command.
 #[derive(Debug)]
@@ -28,4 +28,7 @@ pub(crate) const ALL: &[&Command] = &[
     &dead_letters::purge::COMMAND,
     &replay::COMMAND,
     &redact::COMMAND,
+    &contract::check::COMMAND,
+    &contract::show::COMMAND,
+    &contract::export::COMMAND,
 ];

@@ -86,7 +86,7 @@ fn channel(contract: &Contract, name: &str, topic: &TopicContract) -> Value {
 
 fn operation(name: &str, topic: &TopicContract) -> (String, Value) {
     let action = if topic.category == Category::Command { "receive" } else { "send" };
-    let at = format!("#/channels/{}", escaped(name));
+    let at = format!("#/channels/{}", part(name));
     let message = |version: &u32| json!({ "$ref": format!("{at}/messages/v{version}") });
     let messages: Vec<_> = topic.versions.keys().map(message).collect();
     (format!("{name}.{action}"), json!({ "action": action, "channel": { "$ref": at }, "messages": messages }))
@@ -101,12 +101,25 @@ fn message(name: &str, version: u32, id: &str) -> Value {
     })
 }
 
+/// A name within a reference: a JSON pointer's part, in the letters that a URI's fragment has.
+fn part(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'~');
+    let letter = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    escaped(name).bytes().map(letter).collect()
+}
+
 /// The schema with its references to itself led to where it stands, and without the draft that it is in: a document has
-/// one.
+/// one. AsyncAPI has no schemas that are `true` or `false` there.
 fn led(schema: &Value, place: &str) -> Value {
-    let Value::Object(fields) = schema else { return relocated(schema, place) };
-    let fields = fields.iter().filter(|(key, _)| *key != "$schema");
-    Value::Object(fields.map(|(key, value)| (key.clone(), under(key, value, place))).collect())
+    match schema {
+        Value::Bool(true) => json!({}),
+        Value::Bool(false) => json!({ "not": {} }),
+        Value::Object(fields) => {
+            let fields = fields.iter().filter(|(key, _)| *key != "$schema");
+            Value::Object(fields.map(|(key, value)| (key.clone(), under(key, value, place))).collect())
+        }
+        other => other.clone(),
+    }
 }
 
 fn relocated(value: &Value, place: &str) -> Value {
@@ -119,11 +132,16 @@ fn relocated(value: &Value, place: &str) -> Value {
     }
 }
 
-fn under(key: &str, value: &Value, place: &str) -> Value {
-    match value {
+/// What a schema says under a keyword.
+fn under(keyword: &str, value: &Value, place: &str) -> Value {
+    match (keyword, value) {
         // What a value must be, or may look like, is no schema.
-        _ if matches!(key, "const" | "enum" | "default" | "example" | "examples") => value.clone(),
-        Value::String(reference) if key == "$ref" && reference.starts_with('#') => {
+        ("const" | "enum" | "default" | "example" | "examples", _) => value.clone(),
+        // Schemas by names, which may be those of keywords.
+        ("properties" | "patternProperties" | "$defs" | "definitions" | "dependentSchemas", Value::Object(all)) => {
+            Value::Object(all.iter().map(|(name, schema)| (name.clone(), relocated(schema, place))).collect())
+        }
+        ("$ref", Value::String(reference)) if reference.starts_with('#') => {
             format!("{place}{}", &reference[1..]).into()
         }
         _ => relocated(value, place),

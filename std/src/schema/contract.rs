@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fmt;
+use std::str::FromStr;
 
 use serde_json::{Map, Value, json};
 
@@ -169,6 +170,15 @@ impl Contract {
             all.append(&mut found);
         }
         all
+    }
+}
+
+impl FromStr for Contract {
+    type Err = ContractError;
+
+    fn from_str(text: &str) -> Result<Self, ContractError> {
+        let document = text.parse::<Value>().or_else(|error| wrong("", format!("it is no JSON: {error}")))?;
+        Self::from_json(&document)
     }
 }
 
