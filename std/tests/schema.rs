@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use folder::Folder;
 use nervebus::{
-    BuildError, Bus, Change, Compatibility, ContentModel, EmitError, Event, HandlerError, Query, Reason, Retry,
-    SchemaCheck, SchemaError, SchemaRegistry, Value, json,
+    BuildError, Bus, Change, Compatibility, ContentModel, DedupWindow, EmitError, Event, HandlerError, Query,
+    RateLimit, Reason, Record, Replay, Retry, SchemaCheck, SchemaError, SchemaRegistry, Value, json,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 const GUARD: Duration = Duration::from_secs(20);
 
 #[derive(Event, Serialize, Deserialize, JsonSchema, Debug, PartialEq)]
-#[event(topic = "order.placed", version = 3, emits("order.shipped"))]
+#[event(topic = "order.placed", version = 3, key = id, emits("order.shipped"))]
 struct OrderPlaced {
     id: u64,
     cents: u64,
@@ -318,6 +318,7 @@ fn schemas_and_contracts_are_read_from_files() {
     let topics = &schemas.contract().topics;
     assert_eq!(topics["user.joined"].versions.keys().collect::<Vec<_>>(), [&9, &10]);
     let order = &topics["order.placed"];
+    assert_eq!((order.key.as_deref(), order.category.as_str()), (Some("id"), "event"));
     assert_eq!(
         (order.emits.as_slice(), order.pii.as_slice()),
         (&["order.shipped".to_owned()][..], &["email".to_owned()][..])
@@ -359,4 +360,90 @@ fn the_schema_of_a_type_accepts_what_the_type_writes() {
     let again = nervebus::Contract::from_json(&schemas.to_json()).unwrap();
     assert_eq!(&again, schemas.contract());
     assert!(again.breaking(schemas.contract(), None, ContentModel::Open).is_empty());
+}
+
+#[test]
+fn replayed_events_of_old_versions_go_through_the_upcasters_too() {
+    let records = [
+        json!({"event_type": "order.placed", "payload": {"amount": 1.5}}),
+        json!({"event_type": "order.placed", "payload": {"cents": 7}, "schema_version": 2}),
+        json!({"event_type": "order.placed", "payload": {"cents": "?"}, "schema_version": 2}),
+    ];
+    for (check, expected) in
+        [(SchemaCheck::AtEmit, Reason::HandlerError), (SchemaCheck::AtConsume, Reason::ValidationError)]
+    {
+        let bus = bus(check);
+        let (sender, orders) = mpsc::channel();
+        let topic = bus.topic::<OrderPlaced>().unwrap();
+        topic.on().name("billing").handle(move |order, event| sender.send((order.cents, event.is_replayed()))).unwrap();
+        let read = |line: &Value| Record::from_jsonl(line.to_string().as_bytes()).unwrap();
+        let records: Vec<_> = records.iter().map(read).collect();
+        bus.replay(Replay::from_records(records).into("billing")).unwrap();
+        let end = bus.shutdown(GUARD);
+        assert!(end.drained && end.ledger.balanced(), "{end}");
+        assert_eq!(orders.try_iter().collect::<Vec<_>>(), [(150, true), (7, true)]);
+        assert_eq!(bus.dead_letters().list().iter().map(|letter| letter.reason).collect::<Vec<_>>(), [expected]);
+    }
+}
+
+#[test]
+fn whichever_way_an_event_is_emitted_it_is_held_against_its_schema() {
+    let bus = bus(SchemaCheck::AtEmit);
+    let (sender, seen) = mpsc::channel();
+    bus.on("order.placed").handle(move |event| sender.send(event["amount"].clone())).unwrap();
+    let mut publisher = bus.publisher("order.placed").unwrap();
+    let wrong = || json!({"amount": "?"});
+    let refused = [
+        publisher.emit(wrong()).map(drop),
+        bus.try_emit("order.placed", wrong()).map(drop),
+        bus.emit_and_wait("order.placed", wrong()).map(drop),
+        block_on(bus.emit_async("order.placed", wrong())).map(drop),
+        bus.emit_record(Record::from_jsonl(br#"{"event_type": "order.placed", "payload": {"amount": "?"}}"#).unwrap())
+            .map(drop),
+    ];
+    for refused in refused {
+        let error = refused.unwrap_err();
+        assert!(matches!(error, EmitError::SchemaMismatch { .. }), "{error}");
+        assert_eq!(error.into_payload(), wrong());
+    }
+    block_on(bus.emit_async("order.placed", json!({"amount": 1}))).unwrap();
+    bus.shutdown(GUARD);
+    assert_eq!(seen.try_iter().collect::<Vec<_>>(), [json!(1)]);
+}
+
+#[test]
+fn what_does_not_fit_takes_no_token_and_is_no_duplicate_of_what_does() {
+    let bus = Bus::builder()
+        .schemas(orders(), SchemaCheck::AtEmit)
+        .rate_limit("order.*", RateLimit::per_second(1).burst(1))
+        .dedup(DedupWindow::new(16, Duration::from_secs(60)))
+        .build()
+        .unwrap();
+    let emit = |amount: Value| bus.event("order.placed", json!({"amount": amount})).idempotency_key("k").emit();
+    assert!(matches!(emit(json!("?")), Err(EmitError::SchemaMismatch { .. })));
+    let receipt = emit(json!(1)).unwrap();
+    assert!(!receipt.is_duplicate());
+}
+
+#[cfg(feature = "durable")]
+#[test]
+fn the_durable_log_has_only_what_fits_and_gives_it_through_the_upcasters() {
+    let folder = Folder::of("schema-durable");
+    let log = nervebus::DurableLog::at(folder.path().join("log")).topics("order.*").buffer(1 << 20);
+    let bus = Bus::builder().schemas(orders(), SchemaCheck::AtEmit).durable(log).build().unwrap();
+    let (sender, seen) = mpsc::channel();
+    bus.on("order.*")
+        .durable("billing")
+        .from_start()
+        .handle(move |event| sender.send(event.payload().clone()))
+        .unwrap();
+    assert!(bus.emit_durable("order.placed", json!({"amount": "?"})).is_err());
+    bus.emit_durable("order.placed", json!({"amount": 2})).unwrap();
+    assert_eq!(seen.recv_timeout(GUARD).unwrap(), json!({"amount": 2}));
+    assert!(seen.try_recv().is_err());
+}
+
+/// Runs a future on this thread.
+fn block_on<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }

@@ -244,6 +244,7 @@ impl SchemaRegistry {
         self.register_schema(T::TOPIC, T::VERSION, generator.into_root_schema_for::<T>().into())?;
         let topic = self.topic(T::TOPIC)?;
         topic.category = T::CATEGORY;
+        topic.key = T::KEY.map(str::to_owned).or(topic.key.take());
         topic.emits = T::EMITS.iter().map(|name| (*name).to_owned()).collect();
         topic.pii = T::PII.iter().map(|name| (*name).to_owned()).collect();
         Ok(self)
