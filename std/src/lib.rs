@@ -28,6 +28,10 @@
 //! A Rust type can have a topic of its own, and say version, key, time to live and personal data: see [`TypedEvent`] and
 //! [`Bus::topic`].
 //!
+//! What payloads look like can be said as JSON Schemas, by topic and version. A [`Contract`] is a document of them, and
+//! [`Compatibility`] says which changes of one break whom; a `SchemaRegistry` (feature `schema`) makes them from types, and a
+//! bus holds events against them.
+//!
 //! # Records
 //!
 //! What a bus writes down is in files that outlive it, each written by a thread of its own and read without a bus.

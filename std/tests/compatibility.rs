@@ -143,6 +143,15 @@ fn values_of_a_property() {
 }
 
 #[test]
+fn a_name_that_a_pattern_may_match_may_have_what_the_pattern_lets_it() {
+    let pattern = json!({"type": "object", "properties": {"b": {}}, "patternProperties": {"^a": {"type": "integer"}}});
+    let named = json!({"type": "object", "properties": {"b": {}, "a": {"type": "string"}}});
+    row(pattern, named, &["backward open_property_added /a", "forward unknown "]);
+    let twice = json!({"type": "number", "minimum": 1, "exclusiveMinimum": 1});
+    row(twice, json!({"type": "number", "exclusiveMinimum": 1}), &[]);
+}
+
+#[test]
 fn nested_objects_and_references() {
     let order = |street: Value| {
         json!({

@@ -199,6 +199,7 @@ fn a_handler_is_not_called_with_what_does_not_fit_and_it_is_not_tried_again() {
         assert_eq!(events.try_iter().collect::<Vec<_>>(), [json!(2)]);
         let letters = bus.dead_letters().find(&Query::new().reason(Reason::ValidationError)).unwrap();
         assert_eq!((letters.len(), letters[0].event["amount"].as_str()), (1, Some("a lot")));
+        assert_eq!(letters[0].attempts, 1);
         assert!(letters[0].error.contains("/amount: type: \"number\", and is \"a lot\""), "{}", letters[0].error);
     }
 }
@@ -384,6 +385,17 @@ fn replayed_events_of_old_versions_go_through_the_upcasters_too() {
         assert_eq!(orders.try_iter().collect::<Vec<_>>(), [(150, true), (7, true)]);
         assert_eq!(bus.dead_letters().list().iter().map(|letter| letter.reason).collect::<Vec<_>>(), [expected]);
     }
+}
+
+#[test]
+fn what_is_replayed_to_all_was_emitted_before_and_is_not_refused() {
+    let bus = bus(SchemaCheck::AtEmit);
+    let (sender, seen) = mpsc::channel();
+    bus.on("order.placed").handle(move |event| sender.send(event["amount"].clone())).unwrap();
+    let record = Record::from_jsonl(br#"{"event_type": "order.placed", "payload": {"amount": "?"}}"#).unwrap();
+    bus.replay(Replay::from_records([record])).unwrap();
+    bus.shutdown(GUARD);
+    assert_eq!(seen.try_iter().collect::<Vec<_>>(), [json!("?")]);
 }
 
 #[test]

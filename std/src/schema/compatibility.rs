@@ -99,8 +99,9 @@ impl Compatibility {
     ///
     /// # Cost
     ///
-    /// In proportion to both schemas where there are no alternatives; each pair of alternatives is compared. After 20,000
-    /// steps the rest is unknown. Schemas may be recursive.
+    /// In proportion to both schemas, times how deep they are nested, where there are no alternatives; each pair of
+    /// alternatives is compared. After 20,000 steps the rest is unknown, and so is what is nested deeper than some dozens of
+    /// levels. Schemas may be recursive.
     ///
     /// The modes and the content models are Confluent's ([Schema evolution and
     /// compatibility](https://docs.confluent.io/platform/current/schema-registry/fundamentals/schema-evolution.html); R.

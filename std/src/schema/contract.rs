@@ -33,7 +33,7 @@ const FORM: (&str, u64) = ("nervebus_contract", 1);
 /// }
 /// ```
 ///
-/// Of a topic, only `versions` must be there. Keys that are not known are an error, so that a misspelt one is.
+/// Of a topic, only `versions` must be there; what does not say its compatibility is `backward` compatible. Keys that are not known are an error, so that a misspelt one is.
 #[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub struct Contract {
