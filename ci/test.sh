@@ -41,6 +41,7 @@ with_features=(
     reader_follow
     redact_options
     replay
+    schema
     topology
     typed_topic
     validation

@@ -1,7 +1,7 @@
 //! The commands there are. A new one has a file of its own with a `COMMAND`, and a line here.
 
 use crate::options::{Arguments, UsageError};
-use crate::{Outcome, audit, dead_letters, redact, replay, topology};
+use crate::{Outcome, audit, contract, dead_letters, redact, replay, topology};
 
 /// A command.
 #[derive(Debug)]
@@ -30,4 +30,7 @@ pub(crate) const ALL: &[&Command] = &[
     &redact::COMMAND,
     &topology::show::COMMAND,
     &topology::diff::COMMAND,
+    &contract::check::COMMAND,
+    &contract::show::COMMAND,
+    &contract::export::COMMAND,
 ];

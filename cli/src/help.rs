@@ -26,7 +26,7 @@ FILE is the file that a log is written to. The rotated files beside it (events.1
 Exit codes:
   0  All is well.
   1  Something is wrong with what was read: lines that are no events, a chain that does not fit, a letter that is not
-     there. What could be read was read.
+     there, a contract that breaks another. What could be read was read.
   2  The command line is wrong.
   3  The input could not be read, or the output not written.
 A reader that closes the output early, such as 'head', is not an error.

@@ -2,6 +2,7 @@
 
 mod audit;
 mod command;
+mod contract;
 mod dead_letters;
 mod help;
 mod lines;
@@ -23,7 +24,8 @@ use options::{Line, UsageError};
 pub(crate) enum Outcome {
     /// All is well.
     Clean = 0,
-    /// Something is wrong with what was read: damaged lines, a broken chain, a letter that is not there.
+    /// Something is wrong with what was read: damaged lines, a broken chain, a letter that is not there, a contract
+    /// that breaks another.
     Damaged = 1,
     /// The command line is wrong.
     Usage = 2,

@@ -4,6 +4,8 @@ pub(crate) mod checks;
 #[cfg(feature = "durable")]
 mod durable;
 mod guards;
+#[cfg(feature = "schema")]
+mod schema;
 mod threads;
 mod validation;
 
@@ -47,6 +49,7 @@ use crate::records::dead_letter_log::DeadLetterLog;
 use crate::records::dead_letter_log::writer::LetterWriter;
 use crate::redact::Redactor;
 use crate::redact::screen::Screen;
+use crate::schema::Schemas;
 use crate::worker_pool::WorkerPool;
 
 /// The lane of the timer's thread: one that no handler can be on.
@@ -73,6 +76,7 @@ pub struct Builder {
     handler_timeout: Option<Duration>,
     max_abandoned: usize,
     guards: GuardSettings,
+    schemas: Option<Arc<dyn Schemas>>,
     self_check: Duration,
     clock: Clock,
     storage: Arc<dyn Storage>,
@@ -102,6 +106,7 @@ impl Builder {
             handler_timeout: None,
             max_abandoned: 8,
             guards: GuardSettings::default(),
+            schemas: None,
             self_check: Duration::from_secs(60),
             clock: Clock::machine(),
             storage: Arc::new(Disk),
@@ -285,6 +290,8 @@ impl Builder {
     /// ```
     pub fn build(#[cfg_attr(not(feature = "durable"), allow(unused_mut))] mut self) -> Result<Bus, BuildError> {
         self.check()?;
+        #[cfg(feature = "schema")]
+        self.check_schemas()?;
         let account = Arc::new(AuditAccount::default());
         let log = self.audit.as_ref().map(|log| self.open(log, &account)).transpose()?;
         let (letters, letter_writer) = self.letters()?;
@@ -362,7 +369,10 @@ impl Builder {
         let rules = self.guards.rules();
         let bus = random::bus();
         let log = self.log(bus)?;
-        let is_bare = tap.is_none() && rules.is_empty() && self.lanes().all(|lane| lane.shed.is_none());
+        let is_bare = tap.is_none()
+            && rules.is_empty()
+            && self.lanes().all(|lane| lane.shed.is_none())
+            && !self.schemas.as_ref().is_some_and(|schemas| schemas.look_at_emit());
         Ok(Engine {
             bus,
             gate: Gate::new(),
@@ -374,6 +384,7 @@ impl Builder {
             inline: InlineAccount::default(),
             inline_again: Underway::default(),
             guards: self.guards.guards(),
+            schemas: self.schemas.clone(),
             dead_letters,
             screen: self.screen.clone(),
             audit_screen: self.audit.as_ref().and_then(|log| log.screen.clone()),

@@ -1,6 +1,7 @@
 //! What can go wrong when a bus is built, subscribed to or emitted on.
 
 mod claim;
+mod mismatch;
 mod validation;
 mod waiting;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 use crate::headers::attributes::AttributeError;
 
 pub use self::claim::ClaimError;
+pub use self::mismatch::SchemaMismatch;
 pub use self::validation::{ValidationIssue, ValidationReport};
 pub use self::waiting::{RecvError, RequestError, WaitError};
 
@@ -51,6 +53,11 @@ pub enum BuildError {
         /// Which setting, for example `validation.domains`.
         setting: String,
         /// What it is, and what it should be.
+        rule: String,
+    },
+    /// The schemas are not complete: an upcaster is missing between two others.
+    Schemas {
+        /// Which one.
         rule: String,
     },
     /// A lane's name is empty, too long, or has characters that a thread's name cannot have.
@@ -125,6 +132,7 @@ impl fmt::Display for BuildError {
             }
             Self::ReservedLane { name } => write!(f, "lane name {name:?} is one that the bus uses itself"),
             Self::DuplicateLane { name } => write!(f, "lane {name:?} is defined twice"),
+            Self::Schemas { rule } => f.write_str(rule),
             Self::Audit { path, error } => write!(f, "cannot append to the audit log {path:?}: {error}"),
             Self::DeadLetterLog { path, error } => write!(f, "cannot keep dead letters in {path:?}: {error}"),
             #[cfg(feature = "durable")]
@@ -354,6 +362,13 @@ pub enum EmitError<P> {
         /// What was to be emitted.
         payload: P,
     },
+    /// The payload does not fit its schema; see `Builder::schemas` (feature `schema`).
+    SchemaMismatch {
+        /// Where it breaks which rule.
+        mismatch: Box<SchemaMismatch>,
+        /// What was to be emitted.
+        payload: P,
+    },
     /// The time to live of the event, or the deadline that it was given or has inherited, has passed already.
     Expired {
         /// What was to be emitted.
@@ -382,6 +397,7 @@ impl<P> EmitError<P> {
             | Self::Storm { payload, .. }
             | Self::WouldDeadlock { payload, .. }
             | Self::NoHandler { payload, .. }
+            | Self::SchemaMismatch { payload, .. }
             | Self::Expired { payload }
             | Self::Closed { payload } => payload,
         }
@@ -409,6 +425,9 @@ impl<P> EmitError<P> {
             }
             Self::WouldDeadlock { lane, payload } => EmitError::WouldDeadlock { lane, payload: change(payload) },
             Self::NoHandler { topic, payload } => EmitError::NoHandler { topic, payload: change(payload) },
+            Self::SchemaMismatch { mismatch, payload } => {
+                EmitError::SchemaMismatch { mismatch, payload: change(payload) }
+            }
             Self::Expired { payload } => EmitError::Expired { payload: change(payload) },
             Self::Closed { payload } => EmitError::Closed { payload: change(payload) },
         }
@@ -469,6 +488,7 @@ impl<P> fmt::Display for EmitError<P> {
                 write!(f, "a handler of lane {lane:?} cannot wait for handlers of that lane")
             }
             Self::NoHandler { topic, .. } => write!(f, "the command {topic:?} has no handler"),
+            Self::SchemaMismatch { mismatch, .. } => mismatch.fmt(f),
             Self::Expired { .. } => f.write_str("the deadline of the event has passed"),
             Self::Closed { .. } => f.write_str("the bus is shutting down"),
         }

@@ -30,6 +30,9 @@
 //!
 //! What an event inherits, correlation, trace, baggage and deadline, it has from the event whose handler emits it, or from the
 //! [`Scope`] that it is emitted in.
+//! What payloads look like can be said as JSON Schemas, by topic and version. A [`Contract`] is a document of them, and
+//! [`Compatibility`] says which changes of one break whom; a `SchemaRegistry` (feature `schema`) makes them from types, and a
+//! bus holds events against them.
 //!
 //! # Records
 //!
@@ -83,6 +86,7 @@ mod redact;
 mod registry;
 mod replaying;
 mod request;
+mod schema;
 mod stream;
 mod subscribe;
 mod typed_event;
@@ -155,8 +159,8 @@ pub use crate::durable_emission::{DurableEmission, DurableError, DurableReceipt,
 pub use crate::emission::Emission;
 pub use crate::emit_async::{EmitAndWaitAsync, EmitAsync};
 pub use crate::error::{
-    BuildError, ClaimError, EmitError, Limited, RecvError, RequestError, SubscribeError, ValidationIssue,
-    ValidationReport, WaitError,
+    BuildError, ClaimError, EmitError, Limited, RecvError, RequestError, SchemaMismatch, SubscribeError,
+    ValidationIssue, ValidationReport, WaitError,
 };
 pub use crate::event::{Event, OwnedEvent};
 pub use crate::event_id::EventId;
@@ -217,6 +221,18 @@ pub use crate::redact::PatternError;
 pub use crate::redact::{Counts, DataClass, Redactor};
 pub use crate::registry::{BusRegistry, RegistryError};
 pub use crate::request::Request;
+pub use crate::schema::change::{Breaking, Change, Direction};
+pub use crate::schema::compatibility::{Compatibility, ContentModel, ParseCompatibilityError};
+pub use crate::schema::contract::{Contract, ContractError, TopicBreaking, TopicContract};
+#[cfg(feature = "schema")]
+#[cfg_attr(docsrs, doc(cfg(feature = "schema")))]
+pub use crate::schema::gate::SchemaCheck;
+#[cfg(feature = "schema")]
+#[cfg_attr(docsrs, doc(cfg(feature = "schema")))]
+pub use crate::schema::registry::{SchemaError, SchemaRegistry};
+#[cfg(feature = "schema")]
+#[cfg_attr(docsrs, doc(cfg(feature = "schema")))]
+pub use crate::schema::upcast::UpcastError;
 pub use crate::stream::EventStream;
 pub use crate::subscribe::Subscribe;
 #[doc(hidden)]

@@ -22,6 +22,7 @@ use crate::error::{BuildError, SubscribeError};
 use crate::event::{Event, OwnedEvent};
 use crate::range::{TIMEOUTS, nanos};
 use crate::request::answer_thunk;
+use crate::schema::Schemas;
 use crate::stream::EventStream;
 
 /// A subscription that lacks its handler; see [`Bus::on`].
@@ -372,6 +373,7 @@ impl<'a> Subscribe<'a> {
         let sampling = self.bus.timing().into();
         let name: Arc<str> = self.name.clone().unwrap_or_else(|| self.pattern.to_owned()).into();
         self.policies.parking = self.hold_up(lane, &name)?;
+        self.policies.schemas = self.schemas().filter(|schemas| schemas.look_at_consume());
         let policies = self.policies.kept();
         let make = |id| Subscription {
             id,
@@ -395,6 +397,11 @@ impl<'a> Subscribe<'a> {
             return crate::history::subscribe(self.bus, self.pattern, lane, make);
         }
         self.bus.engine().directory.subscribe(pattern, self.bus.engine().names, make)
+    }
+
+    /// The schemas of the bus.
+    pub(crate) fn schemas(&self) -> Option<Arc<dyn Schemas>> {
+        self.bus.engine().schemas.clone()
     }
 
     /// How long a call may take, in nanoseconds.

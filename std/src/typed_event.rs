@@ -126,6 +126,9 @@ pub trait TypedEvent: Serialize + Send + Sync + Sized + 'static {
     /// as its `Serialize` writes it.
     const PII: &'static [&'static str] = &[];
 
+    /// The name of the field that [`key`](Self::key) is, if it is one: for contracts.
+    const KEY: Option<&'static str> = None;
+
     /// Which events it stays in order with; see [`Emission::key`](crate::Emission::key).
     fn key(&self) -> Option<impl Hash> {
         None::<()>

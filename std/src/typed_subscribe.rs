@@ -18,6 +18,7 @@ use crate::delivery::parking::KeyOrder;
 use crate::delivery::retry::Retry;
 use crate::error::SubscribeError;
 use crate::event::{Event, OwnedEvent};
+use crate::schema::Schemas;
 use crate::subscribe::Subscribe;
 use crate::typed_event::TypedEvent;
 
@@ -121,7 +122,8 @@ impl<'a, T: TypedEvent> TypedSubscribe<'a, T> {
         F: Fn(&T, &Event<'_>) -> R + Send + Sync + 'static,
         R: HandlerResult,
     {
-        self.to.add(typed_thunk(handler))
+        let schemas = self.to.schemas();
+        self.to.add(typed_thunk(handler, schemas))
     }
 
     /// Subscribes a handler that gets the value to keep, or to send elsewhere, with the event that carries it. In all else as
@@ -139,7 +141,8 @@ impl<'a, T: TypedEvent> TypedSubscribe<'a, T> {
         F: Fn(TypedOwned<T>) -> R + Send + Sync + 'static,
         R: HandlerResult,
     {
-        self.to.add_owning(owned_thunk(move |event| Ok(handler(TypedOwned::of(event)?))))
+        let schemas = self.to.schemas();
+        self.to.add_owning(owned_thunk(move |event| Ok(handler(TypedOwned::of(event, schemas.as_deref())?))))
     }
 
     /// Subscribes an async handler; see [`Subscribe::handle_async`].
@@ -173,7 +176,8 @@ impl<'a, T: TypedEvent> TypedSubscribe<'a, T> {
         Fut: Future + Send + 'static,
         Fut::Output: HandlerResult,
     {
-        self.to.add_async(move |event| Ok(handler(TypedOwned::of(event)?)))
+        let schemas = self.to.schemas();
+        self.to.add_async(move |event| Ok(handler(TypedOwned::of(event, schemas.as_deref())?)))
     }
 }
 
@@ -188,9 +192,9 @@ pub struct TypedOwned<T> {
 }
 
 impl<T: TypedEvent> TypedOwned<T> {
-    fn of(event: OwnedEvent) -> Result<Self, HandlerError> {
+    fn of(event: OwnedEvent, schemas: Option<&dyn Schemas>) -> Result<Self, HandlerError> {
         let is_carried = event.payload_as::<T>().is_some();
-        let made = if is_carried { None } else { Some(Arc::new(converted(&event.as_event())?)) };
+        let made = if is_carried { None } else { Some(Arc::new(converted(&event.as_event(), schemas)?)) };
         Ok(Self { event, made })
     }
 
@@ -232,7 +236,7 @@ impl<T> fmt::Debug for TypedSubscribe<'_, T> {
 }
 
 /// Wraps a user's closure that is for values of one type.
-fn typed_thunk<T, F, R>(handler: F) -> Thunk
+fn typed_thunk<T, F, R>(handler: F, schemas: Option<Arc<dyn Schemas>>) -> Thunk
 where
     T: TypedEvent,
     F: Fn(&T, &Event<'_>) -> R + Send + Sync + 'static,
@@ -242,20 +246,20 @@ where
         let call = |value: &T| guarded(|| handler(value, event).into_result().map_err(HandlerError::Error));
         match event.payload_as::<T>() {
             Some(value) => call(value),
-            None => call(&converted(event)?),
+            None => call(&converted(event, schemas.as_deref())?),
         }
     })
 }
 
 /// The value that an event carries as JSON, if it does.
 #[cold]
-fn converted<T: TypedEvent>(event: &Event<'_>) -> Result<T, HandlerError> {
+fn converted<T: TypedEvent>(event: &Event<'_>, schemas: Option<&dyn Schemas>) -> Result<T, HandlerError> {
     let expected = any::type_name::<T>();
     let wrong = |found| Err(HandlerError::WrongType { expected, found });
     let Some(json) = event.payload_as::<Value>() else {
         return wrong(format!("{}, which is neither that nor JSON", event.content.type_name()));
     };
-    let json = admit_version::<T>(event, json)?;
+    let json = admit_version::<T>(event, schemas, json)?;
     // `Deserialize` is the user's.
     match guarded(|| Ok(T::from_json(&json)))? {
         Some(Ok(value)) => Ok(value),
@@ -266,10 +270,23 @@ fn converted<T: TypedEvent>(event: &Event<'_>) -> Result<T, HandlerError> {
     }
 }
 
-/// The JSON of an event in the shape that the type's version has. What says no version is taken to have it.
-fn admit_version<'a, T: TypedEvent>(event: &Event<'_>, json: &'a Value) -> Result<Cow<'a, Value>, HandlerError> {
-    match event.schema_version() {
-        Some(found) if found != T::VERSION => Err(HandlerError::WrongVersion { expected: T::VERSION, found }),
-        _ => Ok(Cow::Borrowed(json)),
+/// The JSON of an event in the shape that the type's version has, by upcasters if there are some from its own. What says no
+/// version is taken to have the type's, where there are none.
+fn admit_version<'a, T: TypedEvent>(
+    event: &Event<'_>,
+    schemas: Option<&dyn Schemas>,
+    json: &'a Value,
+) -> Result<Cow<'a, Value>, HandlerError> {
+    // Upcasters are the user's.
+    let upcast = guarded(|| Ok(schemas.and_then(|schemas| schemas.upcast(event, T::VERSION, json))))?;
+    match (upcast, event.schema_version()) {
+        (Some(Ok(upcast)), _) => Ok(Cow::Owned(upcast)),
+        (Some(Err(error)), _) => {
+            // What an upcaster says may quote the value.
+            let found = if T::PII.is_empty() { error } else { "JSON of a version that cannot be upcast".into() };
+            Err(HandlerError::WrongType { expected: any::type_name::<T>(), found })
+        }
+        (None, Some(found)) if found != T::VERSION => Err(HandlerError::WrongVersion { expected: T::VERSION, found }),
+        (None, _) => Ok(Cow::Borrowed(json)),
     }
 }

@@ -1,7 +1,7 @@
 //! The code that the derive writes.
 
 use proc_macro2::{Ident, Span, TokenStream};
-use quote::{quote, quote_spanned};
+use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Data, DeriveInput, Error, Fields, Result};
 
@@ -74,7 +74,9 @@ fn consts(attributes: &TypeAttributes) -> TokenStream {
     let key = key.as_ref().map(|key| {
         // Where the field is named, so that one that cannot be hashed is blamed there.
         let field = quote_spanned! { key.span() => ::nervebus::__derive::hashed(&self.#key) };
+        let name = key.to_token_stream().to_string().trim_start_matches("r#").to_owned();
         quote! {
+            const KEY: ::core::option::Option<&'static str> = ::core::option::Option::Some(#name);
             fn key(&self) -> ::core::option::Option<impl ::core::hash::Hash> {
                 ::core::option::Option::Some(#field)
             }

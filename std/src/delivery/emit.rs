@@ -13,6 +13,7 @@ mod how;
 #[cfg(feature = "durable")]
 mod logged;
 mod refused;
+mod schema;
 mod validated;
 
 use std::sync::Arc;

@@ -24,6 +24,7 @@ use crate::platform::random::Dice;
 use crate::platform::runtime::Runtime;
 use crate::platform::signal::Signal;
 use crate::redact::screen::Screen;
+use crate::schema::Schemas;
 
 /// The topic of the record of a failed handler.
 pub(crate) const HANDLER_ERROR: &str = "system.handler_error";
@@ -52,6 +53,9 @@ pub(crate) const EVENT_STORM_ENDED: &str = "system.event_storm_ended";
 /// The topic of the records of a lane that begins and ends to shed load.
 pub(crate) const LOAD_SHEDDING: &str = "system.load_shedding";
 
+/// The topic of the record of an event that does not fit its schema, and goes on.
+pub(crate) const SCHEMA_MISMATCH: &str = "system.schema_mismatch";
+
 /// The topic of the record of books that do not balance.
 pub(crate) const LEDGER_IMBALANCE: &str = "system.ledger_imbalance";
 
@@ -72,6 +76,7 @@ pub(crate) const RECORDS: &[&str] = &[
     EVENT_STORM,
     EVENT_STORM_ENDED,
     LOAD_SHEDDING,
+    SCHEMA_MISMATCH,
     LEDGER_IMBALANCE,
     BREAKER_OPENED,
     BREAKER_CLOSED,
@@ -139,6 +144,8 @@ pub(crate) struct Engine {
     pub(crate) inline_again: Underway,
     /// What guards the bus as a whole against its emitters.
     pub(crate) guards: Guards,
+    /// What payloads are held against, and brought to later versions by.
+    pub(crate) schemas: Option<Arc<dyn Schemas>>,
     pub(crate) dead_letters: DeadLetterStore,
     /// What error texts pass, and what the logs write.
     pub(crate) screen: Screen,

@@ -425,6 +425,7 @@ fn reason_of(error: &HandlerError) -> Reason {
     match error {
         HandlerError::Timeout { .. } => Reason::HandlerTimeout,
         HandlerError::Parked => Reason::Parked,
+        HandlerError::SchemaMismatch(_) => Reason::ValidationError,
         _ => Reason::HandlerError,
     }
 }

@@ -7,6 +7,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::error::SchemaMismatch;
+
 /// How a handler failed.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -47,10 +49,13 @@ pub enum HandlerError {
         /// The version that the event says it has.
         found: u32,
     },
+    /// It was not called, because the event does not fit its schema; see `Builder::schemas` (feature `schema`).
+    SchemaMismatch(Box<SchemaMismatch>),
 }
 
 impl HandlerError {
-    /// `"error"`, `"panic"`, `"timeout"`, `"breaker_open"`, `"parked"`, `"wrong_type"` or `"wrong_version"`: how records name the kind.
+    /// `"error"`, `"panic"`, `"timeout"`, `"breaker_open"`, `"parked"`, `"wrong_type"`, `"wrong_version"` or
+    /// `"schema_mismatch"`: how records name the kind.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Error(_) => "error",
@@ -60,6 +65,7 @@ impl HandlerError {
             Self::Parked => "parked",
             Self::WrongType { .. } => "wrong_type",
             Self::WrongVersion { .. } => "wrong_version",
+            Self::SchemaMismatch(_) => "schema_mismatch",
         }
     }
 
@@ -77,6 +83,7 @@ impl fmt::Display for HandlerError {
             Self::Timeout { after } => write!(f, "did not return within {after:?}"),
             Self::BreakerOpen { breaker, .. } => write!(f, "not called: breaker {breaker:?} is open"),
             Self::Parked => f.write_str("not called: an earlier event of its key has not been handled"),
+            Self::SchemaMismatch(mismatch) => write!(f, "not called: {mismatch}"),
             Self::WrongType { expected, found } => {
                 write!(f, "not called: it is for {expected}, and the event carries {found}")
             }
@@ -91,6 +98,7 @@ impl Error for HandlerError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Error(error) => Some(&**error),
+            Self::SchemaMismatch(mismatch) => Some(&**mismatch),
             Self::Panic(_)
             | Self::Timeout { .. }
             | Self::BreakerOpen { .. }

@@ -151,7 +151,11 @@ impl Retry {
     }
 
     fn is_retryable(&self, error: &HandlerError) -> bool {
-        if matches!(error, HandlerError::WrongType { .. } | HandlerError::WrongVersion { .. }) {
+        let stays = matches!(
+            error,
+            HandlerError::WrongType { .. } | HandlerError::WrongVersion { .. } | HandlerError::SchemaMismatch(_)
+        );
+        if stays {
             // The event will be what it is.
             return false;
         }

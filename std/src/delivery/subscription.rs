@@ -19,6 +19,7 @@ use crate::delivery::timing::Sampling;
 use crate::event::Event;
 use crate::platform::clock;
 use crate::platform::place::place;
+use crate::schema::Schemas;
 
 /// A handler with what the bus knows of it.
 pub(crate) struct Subscription {
@@ -56,14 +57,16 @@ pub(crate) struct Policies {
     pub(crate) starter: Option<Starter>,
     /// The keys that are held up because an event of theirs was not handled.
     pub(crate) parking: Option<Arc<Parking>>,
+    /// What its events are held against.
+    pub(crate) schemas: Option<Arc<dyn Schemas>>,
 }
 
 impl Policies {
     /// Whether there is none.
     fn is_empty(&self) -> bool {
-        let Self { timeout, retry, breaker, owns, awaits, answers, starter, parking } = self;
+        let Self { timeout, retry, breaker, owns, awaits, answers, starter, parking, schemas } = self;
         let unguarded = timeout.is_none() && retry.is_none() && breaker.is_none() && parking.is_none();
-        unguarded && starter.is_none() && !owns && !awaits && !answers
+        unguarded && starter.is_none() && schemas.is_none() && !owns && !awaits && !answers
     }
 
     /// Whether the handler needs the event for longer than it can have it now.
@@ -197,6 +200,9 @@ impl Subscription {
     #[inline(never)]
     pub(crate) fn admit(&self, event: &Event<'_>) -> Result<Option<Permit>, HandlerError> {
         let Some(policies) = &self.policies else { return Ok(None) };
+        if let Some(schemas) = &policies.schemas {
+            schemas.at_consume(event).map_err(HandlerError::SchemaMismatch)?;
+        }
         let permit = policies.breaker.as_ref().map(Breaker::admit).transpose()?.flatten();
         if let Some(retrying) = &policies.retry {
             if event.attempt() == 1 {

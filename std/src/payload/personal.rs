@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::typed_event::TypedEvent;
 
 /// What records and the JSON view have in the place of [personal data](TypedEvent::PII).
-const REDACTED: &str = "[REDACTED_PII]";
+pub(crate) const REDACTED: &str = "[REDACTED_PII]";
 
 /// The fields of a type, by their names in JSON.
 type Names = &'static [&'static str];

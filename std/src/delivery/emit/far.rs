@@ -46,6 +46,7 @@ impl Engine {
             self.fill_head(&mut envelope.head, route, how)?;
         }
         self.validate(topic, envelope, how)?;
+        self.hold_against_schema(topic, envelope, how)?;
         if self.admit(topic, how)? == Admission::Duplicate {
             receipt.fate = Fate::Duplicate;
             return Ok(Exit::Duplicate);

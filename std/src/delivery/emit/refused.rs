@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::delivery::directory::TooManyTopics;
 use crate::delivery::engine::Exit;
 use crate::delivery::lane::{Patience, Queue};
-use crate::error::{EmitError, Limited, ValidationReport};
+use crate::error::{EmitError, Limited, SchemaMismatch, ValidationReport};
 use crate::headers::attributes::AttributeError;
 
 /// Why an event is refused.
@@ -25,6 +25,7 @@ pub(crate) enum Refused {
     Storm(Box<str>, u32),
     WouldDeadlock(String),
     NoHandler(Box<str>),
+    SchemaMismatch(Box<SchemaMismatch>),
     Expired,
     Closed,
 }
@@ -69,6 +70,7 @@ impl Refused {
             Self::Storm(topic, per_second) => EmitError::Storm { topic, per_second, payload },
             Self::WouldDeadlock(lane) => EmitError::WouldDeadlock { lane, payload },
             Self::NoHandler(topic) => EmitError::NoHandler { topic, payload },
+            Self::SchemaMismatch(mismatch) => EmitError::SchemaMismatch { mismatch, payload },
             Self::Expired => EmitError::Expired { payload },
             Self::Closed => EmitError::Closed { payload },
         }
