@@ -43,6 +43,8 @@
 //!
 //! [`Bus::replay`] gives events of the audit log, of the durable log, or of any [`Record`]s to handlers once more.
 //!
+//! [`CloudEvent`] is an event as other systems say it, in JSON or over HTTP; [`Headers`] has a table of what can be said of one.
+//!
 //! The parts that need neither threads nor an allocator are in [`nervebus-core`](nervebus_core).
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -50,6 +52,7 @@
 mod admission;
 mod builder;
 mod bus;
+mod cloud_event;
 mod context;
 mod delivery;
 #[cfg(feature = "durable")]
@@ -100,6 +103,7 @@ pub use crate::admission::rate::RateLimit;
 pub use crate::admission::storm::{Storm, StormGuard};
 pub use crate::builder::Builder;
 pub use crate::bus::Bus;
+pub use crate::cloud_event::{CloudData, CloudEvent, CloudEventError, CloudValue, HttpMessage};
 pub use crate::delivery::breaker::Breaker;
 pub use crate::delivery::class::{Class, ParseClassError};
 pub use crate::delivery::dead_letters::log::DeadLetterLogStats;

@@ -73,6 +73,13 @@ impl OwnedEvent {
     }
 }
 
+impl OwnedEvent {
+    /// A record as an event of this number that no bus has emitted.
+    pub(crate) fn restored(record: Record, seq: u64) -> Self {
+        Self(Arc::new(kept(record, seq, None)))
+    }
+}
+
 /// What a line has beside a record.
 #[derive(Debug, Default, Deserialize)]
 struct Numbers {
