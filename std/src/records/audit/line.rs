@@ -278,7 +278,7 @@ pub(super) fn decimal(out: &mut Vec<u8>, mut number: u64) {
 }
 
 /// Sixteen hexadecimal digits.
-fn hex(out: &mut Vec<u8>, number: u64) {
+pub(super) fn hex(out: &mut Vec<u8>, number: u64) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut digits = [0; 16];
     for (digit, shift) in digits.iter_mut().zip((0..64).step_by(4).rev()) {
