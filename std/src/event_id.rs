@@ -35,11 +35,11 @@ impl<'a> EventId<'a> {
 }
 
 impl EventId<'_> {
-    /// Has something done with the text.
-    pub(crate) fn with_text<R>(&self, act: impl FnOnce(&str) -> R) -> R {
+    /// The two halves of one that a bus made, or the text of another.
+    pub(crate) fn halves(&self) -> Result<[u64; 2], &str> {
         match self.0 {
-            Id::Given(text) => act(text),
-            Id::Made { .. } => act(&self.to_string()),
+            Id::Given(text) => Err(text),
+            Id::Made { bus, seq } => Ok([bus, low_half(seq)]),
         }
     }
 }

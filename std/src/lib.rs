@@ -49,6 +49,8 @@
 //!
 //! [`Bus::replay`] gives events of the audit log, of the durable log, or of any [`Record`]s to handlers once more.
 //!
+//! [`CloudEvent`] is an event as other systems say it, in JSON or over HTTP; [`Headers`] has a table of what can be said of one.
+//!
 //! The parts that need neither threads nor an allocator are in [`nervebus-core`](nervebus_core).
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -58,6 +60,7 @@ mod admission;
 mod aggregate;
 mod builder;
 mod bus;
+mod cloud_event;
 mod context;
 mod delivery;
 #[cfg(feature = "durable")]
@@ -125,6 +128,7 @@ pub use crate::aggregate::error::{AggregateError, CommandError};
 pub use crate::aggregate::{Aggregate, AggregateStats, Aggregates, Loaded};
 pub use crate::builder::Builder;
 pub use crate::bus::Bus;
+pub use crate::cloud_event::{CloudData, CloudEvent, CloudEventError, CloudValue, HttpMessage};
 pub use crate::context::baggage::{Baggage, BaggageError};
 #[cfg(feature = "tower")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tower")))]

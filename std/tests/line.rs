@@ -53,6 +53,9 @@ fn a_cloud_event_gives_its_fields_under_our_names() {
     expected.event_id = Some("A-1".to_owned());
     expected.source = Some("/shop".to_owned());
     expected.correlation_id = Some("c-9".to_owned());
+    let headers = expected.headers.get_or_insert_default();
+    headers.content_type = Some("application/json".into());
+    headers.attributes.insert("extension", "5").unwrap();
     assert_eq!(read(line), Ok(expected));
 }
 

@@ -40,8 +40,9 @@ const SYNCS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_se
 ///
 /// The log is written by a lane of its own, in batches of about 64 KiB, never on an emitter's thread. Each line has six
 /// fields first: `event_type`, `payload`, `timestamp` (seconds since the Unix epoch, microseconds kept), `event_id`,
-/// `source`, `correlation_id`; then `seq`, `causation_seq` for what a handler emitted, and `traceparent`, `tracestate` and
-/// `baggage` for what has them. No text in an event can end its line or begin another.
+/// `source`, `correlation_id`; then `seq`, and `causation_seq` and `causation_id` for what a handler emitted; then what else was
+/// said of the event, with a key for each of its [`Headers`](crate::Headers); then `traceparent`, `tracestate` and `baggage`.
+/// No text in an event can end its line or begin another.
 ///
 /// # Files
 ///

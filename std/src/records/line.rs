@@ -1,5 +1,6 @@
 //! One line of a JSONL file or stream as an event: the audit format, or a CloudEvents document.
 
+pub(crate) mod extensions;
 mod headers;
 pub(crate) mod restored;
 
@@ -76,18 +77,19 @@ impl Record {
     /// | `event_id` | `event_id` | `id` |
     /// | `source` | `source` | `source` |
     /// | `correlation_id` | `correlation_id` | `correlationid` |
-    /// | `schema_version` | `schema_version`, a number | |
-    /// | `idempotency_key` | `idempotency_key` | |
-    /// | `class` | `class`: `low`, `high`, `critical` | |
-    /// | `headers` | a key for each field of [`Headers`], `ttl` in seconds, `attributes` an object of texts | |
+    /// | `schema_version` | `schema_version`, a number | `schemaversion` |
+    /// | `idempotency_key` | `idempotency_key` | `idempotencykey` |
+    /// | `class` | `class`: `low`, `high`, `critical` | `class` |
+    /// | `headers` | a key for each field of [`Headers`], `ttl` in seconds, `attributes` an object of texts | see [`CloudEvent`](crate::CloudEvent) |
     /// | `trace_context` | `traceparent`, `tracestate` | the same |
     /// | `baggage` | `baggage` | the same |
     ///
-    /// Only the name is required. From `schema_version` on, what is no such thing is as good as absent, and an attribute
-    /// that [`Attributes`](crate::Attributes) would not take is left out. A payload that is there is kept as it is, even `null`; one that is not there is `{}`.
-    /// In every other field `null` means absent, `specversion` included. Further keys are ignored. If a key is there
-    /// twice, the last one counts. A byte order mark before and white space around the JSON are skipped, so that the
-    /// line may end in a line break.
+    /// Only the name is required. A payload that is there is kept as it is, even `null`; one that is not there is `{}`.
+    /// In every other field `null` means absent, `specversion` included. From `schema_version` on, what is no such thing is
+    /// as good as absent, and an attribute that [`Attributes`](crate::Attributes) would not take is left out;
+    /// [`CloudEvent::parse`](crate::CloudEvent::parse) is strict instead. Further keys of the audit format are ignored. If
+    /// a key is there twice, the last one counts. A byte order mark before and white space around the JSON are skipped, so
+    /// that the line may end in a line break.
     ///
     /// Integers beyond 64 bits are read as the nearest float. A leap second (`:60`) is read as `:59`; digits of a
     /// second beyond the ninth are cut off.
@@ -152,25 +154,21 @@ impl Record {
                 return Err(LineError::UnsupportedSpecVersion { value: version.unwrap_or_default() });
             }
         };
-        Ok(Self {
-            event_type: fields.name("type")?,
-            payload: fields.data(old)?,
-            timestamp: fields.time("time")?,
-            event_id: fields.string("id")?,
-            source: fields.string("source")?,
-            correlation_id: fields.string("correlationid")?,
-            schema_version: None,
-            idempotency_key: None,
-            class: Class::default(),
-            headers: None,
-            trace_context: fields.trace_context(),
-            baggage: fields.baggage(),
-        })
+        let event_type = fields.name("type")?;
+        let mut record = Self::new(event_type, fields.data(old)?);
+        record.timestamp = fields.time("time")?;
+        record.event_id = fields.string("id")?;
+        record.source = fields.string("source")?;
+        record.correlation_id = fields.string("correlationid")?;
+        record.trace_context = fields.trace_context();
+        record.baggage = fields.baggage();
+        fields.extend(&mut record);
+        Ok(record)
     }
 }
 
 /// Reads the one JSON object of a line.
-fn object(line: &[u8]) -> Result<Map<String, Value>, LineError> {
+pub(crate) fn object(line: &[u8]) -> Result<Map<String, Value>, LineError> {
     const BYTE_ORDER_MARK: char = '\u{feff}';
     let whole = std::str::from_utf8(line).map_err(|error| LineError::NotUtf8 { at: error.valid_up_to() + 1 })?;
     let text = whole.strip_prefix(BYTE_ORDER_MARK).unwrap_or(whole);
@@ -303,7 +301,7 @@ fn binary(encoded: String) -> Value {
 }
 
 /// Seconds since the epoch, if `text` is a date and time by RFC 3339 and is a day of the calendar.
-fn rfc3339(text: &str) -> Option<f64> {
+pub(crate) fn rfc3339(text: &str) -> Option<f64> {
     // jiff reads more than RFC 3339: minutes without seconds, zone names in brackets, dates without dashes.
     let (date_and_time, rest) = text.split_at_checked(19)?;
     let (fraction, zone) = match rest.strip_prefix('.') {
@@ -333,7 +331,7 @@ fn fits(text: &str, form: &str) -> bool {
         })
 }
 
-fn kind(value: &Value) -> &'static str {
+pub(crate) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
@@ -436,7 +434,7 @@ impl fmt::Display for LineError {
 impl std::error::Error for LineError {}
 
 /// Shows text from outside on one line and in bounded space.
-struct Shown<'a>(&'a str);
+pub(crate) struct Shown<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -83,6 +83,31 @@ fn a_line_has_a_key_for_each_header_behind_those_that_every_event_has() {
 }
 
 #[test]
+fn a_redactor_finds_nothing_in_the_names_of_headers() {
+    let folder = Folder::of("headers-names");
+    let line = lines(&audited(&folder, None)).remove(0);
+    let mut out = Vec::new();
+    Redactor::default().redact_record(line.as_bytes(), &mut out);
+    assert_eq!(String::from_utf8(out).unwrap(), line);
+    assert_eq!(lines(&audited(&Folder::of("headers-screened"), Some(Redactor::default()))), [line]);
+}
+
+#[test]
+fn the_cause_is_in_the_line_as_the_identity_of_its_event() {
+    let folder = Folder::of("headers-cause");
+    let path = folder.path().join("events.jsonl");
+    let bus = Bus::builder().audit(AuditLog::at(&path)).build().unwrap();
+    let weak = bus.downgrade();
+    let emit = move |_: &nervebus::Event<'_>| assert!(weak.upgrade().unwrap().emit("inner", ()).is_ok());
+    bus.on("outer").inline().handle(emit).unwrap();
+    bus.emit("outer", ()).unwrap();
+    assert!(bus.shutdown(GUARD).drained);
+    let events: Vec<_> = lines(&path).iter().map(|line| OwnedEvent::from_jsonl(line.as_bytes()).unwrap()).collect();
+    let cause = events[1].causation_id().unwrap().to_string();
+    assert_eq!((cause, events[1].causation()), (events[0].id().to_string(), Some(events[0].seq())));
+}
+
+#[test]
 fn a_replay_of_the_audit_log_gives_every_header_again() {
     let folder = Folder::of("headers-replay");
     let path = audited(&folder, None);

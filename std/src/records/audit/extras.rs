@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::line::{decimal, field, float, string};
+use super::line::{decimal, field, float, hex, string};
 use crate::context::baggage::Baggage;
 use crate::context::trace::TraceContext;
 use crate::delivery::class::Class;
@@ -63,7 +63,7 @@ impl<'a> Extras<'a> {
         }
         if let Some(id) = self.causation_id {
             out.extend_from_slice(br#","causation_id":"#);
-            id.with_text(|id| string(out, id));
+            identity(out, id);
         }
         text(out, br#","idempotency_key":"#, self.idempotency_key, screen);
         if self.class != Class::Normal {
@@ -81,6 +81,17 @@ impl<'a> Extras<'a> {
         }
         if let Some(baggage) = self.baggage.filter(|baggage| !baggage.is_empty()) {
             field(out, br#","baggage":"#, Some(&baggage.screened(screen)));
+        }
+    }
+}
+
+fn identity(out: &mut Vec<u8>, id: EventId<'_>) {
+    match id.halves() {
+        Err(text) => string(out, text),
+        Ok(halves) => {
+            out.push(b'"');
+            halves.into_iter().for_each(|half| hex(out, half));
+            out.push(b'"');
         }
     }
 }

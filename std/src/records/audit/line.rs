@@ -73,6 +73,13 @@ impl OwnedEvent {
     }
 }
 
+impl OwnedEvent {
+    /// A record as an event of this number that no bus has emitted.
+    pub(crate) fn restored(record: Record, seq: u64) -> Self {
+        Self(Arc::new(kept(record, seq, None)))
+    }
+}
+
 /// What a line has beside a record.
 #[derive(Debug, Default, Deserialize)]
 struct Numbers {
@@ -271,7 +278,7 @@ pub(super) fn decimal(out: &mut Vec<u8>, mut number: u64) {
 }
 
 /// Sixteen hexadecimal digits.
-fn hex(out: &mut Vec<u8>, number: u64) {
+pub(super) fn hex(out: &mut Vec<u8>, number: u64) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut digits = [0; 16];
     for (digit, shift) in digits.iter_mut().zip((0..64).step_by(4).rev()) {
