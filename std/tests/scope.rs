@@ -21,7 +21,8 @@ use std::time::Duration;
 
 use gate::give_way;
 use nervebus::{
-    Baggage, Bus, CorrelationScope, EmitError, Event, Lane, ManualClock, Scope, TraceContext, TypedEvent, json,
+    Baggage, Bus, CorrelationScope, EmitError, EnteredScope, Event, Lane, ManualClock, Scope, TraceContext, TypedEvent,
+    json,
 };
 use serde::Serialize;
 
@@ -124,6 +125,20 @@ fn a_scope_is_its_threads_own() {
         threads.spawn(|| assert_eq!(CorrelationScope::current(), None));
     });
     assert_eq!(here(&bus, &seen), some("mine"));
+}
+
+#[test]
+fn a_scope_cannot_be_sent_and_a_future_in_one_can() {
+    // Which of the two is meant is only clear for what cannot be sent, so this would not compile for the rest.
+    trait Stays<Which> {
+        fn stays() {}
+    }
+    impl<T> Stays<()> for T {}
+    impl<T: Send> Stays<u8> for T {}
+    <CorrelationScope as Stays<_>>::stays();
+    <EnteredScope as Stays<_>>::stays();
+    fn goes(_: impl Send) {}
+    goes((Scope::new(), CorrelationScope::run("req-1", async {})));
 }
 
 #[test]

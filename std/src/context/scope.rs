@@ -20,7 +20,8 @@ use crate::platform::random;
 /// entered in a handler ends with the handler's call at the latest.
 ///
 /// It is for one thread, and cannot be sent to another. **In async code**, use [`run`](Self::run): a scope that is held
-/// over an `.await` would be the other tasks' of its thread meanwhile.
+/// over an `.await` would be the other tasks' of its thread meanwhile. A future that emits, such as
+/// [`Bus::emit_async`](crate::Bus::emit_async)'s, does so where it is polled, and not where it was made.
 ///
 /// [`Scope`] has more than the correlation.
 ///
