@@ -79,6 +79,8 @@ mod redact;
 mod registry;
 mod replaying;
 mod request;
+#[cfg(feature = "durable")]
+mod saga;
 mod stream;
 mod subscribe;
 mod typed_event;
@@ -189,6 +191,12 @@ pub use crate::redact::PatternError;
 pub use crate::redact::{Counts, DataClass, Redactor};
 pub use crate::registry::{BusRegistry, RegistryError};
 pub use crate::request::Request;
+#[cfg(feature = "durable")]
+#[cfg_attr(docsrs, doc(cfg(feature = "durable")))]
+pub use crate::saga::error::SagaError;
+#[cfg(feature = "durable")]
+#[cfg_attr(docsrs, doc(cfg(feature = "durable")))]
+pub use crate::saga::{Saga, SagaHandle, SagaState, SagaStatus, Step};
 pub use crate::stream::EventStream;
 pub use crate::subscribe::Subscribe;
 #[doc(hidden)]
