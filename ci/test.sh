@@ -17,7 +17,12 @@ cargo test --package nervebus --features affinity --test worker
 
 # What says something else when a feature is on; the rest was run above. A crash round takes seconds.
 with_features=(
-    aggregate audit_log durable durable_crash durable_subscription history log_path outbox projection reader reader_follow redact_options replay saga saga_crash verify
+    aggregate audit_log durable durable_crash durable_subscription history log_path outbox projection reader reader_follow
+    redact_options replay saga saga_crash verify
 )
 NERVEBUS_CRASH_ROUNDS="${NERVEBUS_CRASH_ROUNDS:-4}" \
     cargo test --package nervebus --all-features --lib "${with_features[@]/#/--test=}"
+
+for example in aggregate outbox projection saga; do
+    cargo run --package nervebus-examples --features patterns --example "$example"
+done

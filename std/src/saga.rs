@@ -228,17 +228,15 @@ impl Shared {
                 let step = self.step(name)?;
                 match self.ask(id, step, &step.topic, &saga.state) {
                     Ok(result) => Transition::Done { result },
-                    Err((_, error)) if error.is_none() || event.attempt() < step.attempts => {
-                        return Err(error.unwrap_or_else(|| "the bus is shut down".to_owned()).into());
-                    }
-                    Err((asked, error)) => Transition::Failed { error: error.unwrap_or_default(), asked },
+                    Err((_, error)) if event.attempt() < step.attempts => return Err(error.into()),
+                    // One that failed because the bus is shut down is refused by it too, and done again by the next.
+                    Err((asked, error)) => Transition::Failed { error, asked },
                 }
             }
             Next::Undo(name) => {
                 let step = self.step(name)?;
                 if let Some(undo) = &step.undo {
-                    let asked = self.ask(id, step, undo, &saga.state);
-                    asked.map_err(|(_, error)| error.unwrap_or_else(|| "the bus is shut down".to_owned()))?;
+                    self.ask(id, step, undo, &saga.state).map_err(|(_, error)| error)?;
                 }
                 Transition::Undone
             }
@@ -256,23 +254,20 @@ impl Shared {
         step.ok_or_else(|| format!("the saga has begun with a step {name:?}, which it has no longer"))
     }
 
-    /// Asks for a step to be done or undone. On failure: whether somebody was asked, and what was wrong, which is nothing
-    /// when the bus is shut down.
-    fn ask(&self, id: &str, step: &Step, topic: &str, state: &Progress) -> Result<Value, (Asked, Option<String>)> {
-        let Some(bus) = self.bus.upgrade() else { return Err((Asked::No, None)) };
+    /// Asks for a step to be done or undone. On failure: whether somebody may have been asked, and what was wrong.
+    fn ask(&self, id: &str, step: &Step, topic: &str, state: &Progress) -> Result<Value, (Asked, String)> {
+        let Some(bus) = self.bus.upgrade() else { return Err((Asked::No, "the bus is gone".to_owned())) };
         let key = format!("{}/{id}/{}", self.topic, step.name);
         let Progress { data, results, .. } = state;
         let payload = json!({"saga": id, "step": step.name, "key": key, "data": data, "results": results});
         bus.request(topic, payload, step.timeout).map_err(|error| {
-            let said = error.to_string();
-            match error {
-                RequestError::Closed => (Asked::Perhaps, None),
-                RequestError::Emit(error) if error.is_closed() => (Asked::No, None),
+            let asked = match error {
                 RequestError::Emit(_) | RequestError::NoResponder { .. } | RequestError::TooManyTimers { .. } => {
-                    (Asked::No, Some(said))
+                    Asked::No
                 }
-                _ => (Asked::Perhaps, Some(said)),
-            }
+                _ => Asked::Perhaps,
+            };
+            (asked, error.to_string())
         })
     }
 }

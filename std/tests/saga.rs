@@ -178,6 +178,27 @@ fn a_compensation_that_fails_is_tried_again_and_then_stands_still_until_it_is_re
 }
 
 #[test]
+fn one_that_stands_still_goes_on_when_the_saga_is_started_again() {
+    let folder = Folder::of("saga-again");
+    let (clock, asked) = (ManualClock::new(), Asked::default());
+    let first = build(&folder, &clock);
+    answer(&first, "book-flight", &asked);
+    let trips = trip().start(&first).unwrap();
+    // Nobody insures, and nobody is there to cancel.
+    trips.begin("t1", json!({})).unwrap();
+    until(|| {
+        clock.advance(Duration::from_millis(1));
+        first.dead_letters().by_topic().contains_key("trip.booking")
+    });
+    end(&first);
+    drop((first, trips));
+    let (second, trips) = start(&folder, &clock, &asked);
+    state(&clock, &trips, "t1", SagaState::Undone);
+    assert_eq!(asked.lock().unwrap().last().unwrap(), "cancel-flight trip.booking/t1/flight");
+    end(&second);
+}
+
+#[test]
 fn an_id_is_begun_once() {
     let folder = Folder::of("saga-once");
     let (clock, asked) = (ManualClock::new(), Asked::default());
@@ -229,8 +250,7 @@ fn what_has_not_ended_goes_on_after_a_restart_and_what_has_does_not() {
 
     let before = asked.lock().unwrap().len();
     let (second, trips) = start(&folder, &clock, &asked);
-    let trip = trips.wait("stuck", GUARD).unwrap();
-    assert_eq!(trip.state, SagaState::Completed);
+    state(&clock, &trips, "stuck", SagaState::Completed);
     let asked = asked.lock().unwrap()[before..].to_vec();
     assert_eq!(asked, ["insure trip.booking/stuck/insurance", "book-hotel trip.booking/stuck/hotel"]);
     assert_eq!(trips.status("over").unwrap().state, SagaState::Completed);

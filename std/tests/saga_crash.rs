@@ -27,7 +27,6 @@ const GUARD: Duration = Duration::from_secs(60);
 /// A bus whose responders write what they are asked to a file, which outlives a kill.
 fn start(folder: &Path) -> (Bus, SagaHandle) {
     let log = DurableLog::at(folder.join("log")).topics("trip.*").level(Level::Written).buffer(64 << 10);
-    let log = log.checkpoint(16, Duration::from_millis(5));
     let bus = Bus::builder().durable(log).lane(Lane::new("sagas").workers(4)).build().unwrap();
     for topic in ["a.do", "a.undo", "b.do", "b.undo", "c.do", "c.undo"] {
         let asked = OpenOptions::new().append(true).create(true).open(folder.join("asked")).unwrap();
