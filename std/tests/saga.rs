@@ -7,7 +7,7 @@ mod folder;
 #[path = "support/until.rs"]
 mod until;
 
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -125,8 +125,7 @@ fn a_step_that_is_not_answered_in_time_is_undone_too() {
     let (clock, asked) = (ManualClock::new(), Asked::default());
     let bus = build(&folder, &clock);
     answer(&bus, "cancel-flight", &asked);
-    let ((begin, begun), (go, gone)): ((Sender<()>, _), (Sender<()>, Receiver<()>)) =
-        (mpsc::channel(), mpsc::channel());
+    let ((begin, begun), (go, gone)) = (mpsc::channel(), mpsc::channel::<()>());
     let gone = Mutex::new(gone);
     let never = move |_: &nervebus::Event<'_>| {
         begin.send(()).unwrap();
