@@ -81,8 +81,8 @@ impl Step {
 ///
 /// # Cost
 ///
-/// Two synced events for each step that is asked: one is on its way when the saga begins. The last transition of each saga that
-/// the log has is in memory, as an [aggregate](crate::Aggregates).
+/// An [`emit_durable`](Bus::emit_durable) to begin, and one for each step that is done or undone. What every saga that the log has
+/// has come to is in memory, as [aggregates](crate::Aggregates) are.
 ///
 /// # Examples
 ///
