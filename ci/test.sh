@@ -41,6 +41,8 @@ with_features=(
     reader_follow
     redact_options
     replay
+    saga
+    saga_crash
     schema
     topology
     typed_topic
@@ -51,3 +53,6 @@ NERVEBUS_CRASH_ROUNDS="${NERVEBUS_CRASH_ROUNDS:-4}" \
     cargo test --package nervebus --all-features --lib "${with_features[@]/#/--test=}"
 
 cargo test --package nervebus-examples --features http-service --test http_service
+for example in aggregate outbox projection saga; do
+    cargo run --package nervebus-examples --features patterns --example "$example"
+done

@@ -321,6 +321,16 @@ impl<A: Aggregate> Aggregates<A> {
         Ok(loaded)
     }
 
+    /// The ids and versions of those that can be loaded and whose state is so.
+    pub(crate) fn ids(&self, is_meant: impl Fn(&A) -> bool) -> Vec<(String, u64)> {
+        self.image().ids(is_meant)
+    }
+
+    /// The aggregate, and its version, that the event of this identity makes.
+    pub(crate) fn parse<'a>(&self, identity: &'a str) -> Option<(&'a str, u64)> {
+        image::parse(&self.shared.topic, identity)
+    }
+
     /// How many there are, and what was saved of them.
     pub fn stats(&self) -> AggregateStats {
         self.image().stats()

@@ -50,6 +50,11 @@
 //! [`Bus::replay`] gives events of the audit log, of the durable log, or of any [`Record`]s to handlers once more.
 //!
 //! [`CloudEvent`] is an event as other systems say it, in JSON or over HTTP; [`Headers`] has a table of what can be said of one.
+//! # Patterns
+//!
+//! Built on the durable log, and on nothing that a user could not build on: `Aggregates` (state that is folded from events, with
+//! commands that are decided against it), `Projection` (a read model that follows the log) and `Saga` (steps that are done, or
+//! undone). With the feature `outbox`: `Outbox`, events that are recorded in a transaction of the user's own.
 //!
 //! The parts that need neither threads nor an allocator are in [`nervebus-core`](nervebus_core).
 
@@ -89,6 +94,8 @@ mod redact;
 mod registry;
 mod replaying;
 mod request;
+#[cfg(feature = "durable")]
+mod saga;
 mod schema;
 mod stream;
 mod subscribe;
@@ -225,6 +232,12 @@ pub use crate::redact::PatternError;
 pub use crate::redact::{Counts, DataClass, Redactor};
 pub use crate::registry::{BusRegistry, RegistryError};
 pub use crate::request::Request;
+#[cfg(feature = "durable")]
+#[cfg_attr(docsrs, doc(cfg(feature = "durable")))]
+pub use crate::saga::error::SagaError;
+#[cfg(feature = "durable")]
+#[cfg_attr(docsrs, doc(cfg(feature = "durable")))]
+pub use crate::saga::{Saga, SagaHandle, SagaState, SagaStatus, Step};
 pub use crate::schema::change::{Breaking, Change, Direction};
 pub use crate::schema::compatibility::{Compatibility, ContentModel, ParseCompatibilityError};
 pub use crate::schema::contract::{Contract, ContractError, TopicBreaking, TopicContract};

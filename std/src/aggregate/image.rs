@@ -16,7 +16,7 @@ pub(super) fn identity(topic: &str, id: &str, version: u64) -> String {
 }
 
 /// What an identity says: the aggregate, and the version.
-fn parse<'a>(topic: &str, identity: &'a str) -> Option<(&'a str, u64)> {
+pub(super) fn parse<'a>(topic: &str, identity: &'a str) -> Option<(&'a str, u64)> {
     let (id, version) = identity.strip_prefix(topic)?.strip_prefix('/')?.rsplit_once('#')?;
     Some((id, version.parse().ok()?))
 }
@@ -147,6 +147,12 @@ impl<A: Aggregate> Image<A> {
     /// The position of an aggregate's last event, or of the one that could not be taken in.
     pub(super) fn last(&self, id: &str) -> Option<u64> {
         self.entries.get(id).map(|entry| entry.broken.as_ref().map_or(entry.last, |(position, _)| *position))
+    }
+
+    /// The ids and versions of those that can be loaded and whose state is so.
+    pub(super) fn ids(&self, is_meant: impl Fn(&A) -> bool) -> Vec<(String, u64)> {
+        let meant = self.entries.iter().filter(|(_, entry)| entry.broken.is_none() && is_meant(&entry.state));
+        meant.map(|(id, entry)| (id.clone(), entry.version)).collect()
     }
 
     /// Whether an event of any cannot be taken in: then no snapshot may stand for the events.
