@@ -43,14 +43,16 @@ fuzz_target!(|text: &[u8]| {
 
     let mut out = Vec::new();
     let taken = ALL.redact_json(text, &mut out).is_some();
-    // Nesting that we do not follow is text to us.
-    assert!(!taken || is_json(text) || text.len() > 120, "only JSON is taken for JSON");
+    // Two liberties: strings may have bytes that are not UTF-8, which are kept, and nesting may be deeper.
+    let deep = text.iter().filter(|byte| b"[{".contains(byte)).count() > 100;
+    let strict = std::str::from_utf8(text).is_ok() && !deep;
+    assert_eq!(taken && strict, is_json(text) && strict, "what is taken for JSON is JSON, and the other way round");
     assert!(!taken || !is_json(text) || is_json(&out), "{}", out.escape_ascii());
     if taken {
         assert!(lines(&out) == lines(text));
     }
 
-    // A line of a log keeps what it is told apart by.
+    // A record keeps what it is told apart by.
     let mut out = Vec::new();
     ALL.redact_record(text, &mut out);
     if is_json(text) {
