@@ -300,9 +300,13 @@ fn plain_kind_of(words: &Words) -> Kind {
     if ends || (words.has(b"credit") && words.has(b"card")) { Kind::Personal } else { Kind::Plain }
 }
 
-/// Whether a word (in lower case) names a service whose keys have no form of their own.
+/// Whether a word names a service whose keys have no form of their own.
 pub(super) fn is_service(word: &[u8]) -> bool {
-    lists(word) & SERVICE != 0
+    let mut lower = [0; 16];
+    let Some(lower) = lower.get_mut(..word.len()) else { return false };
+    lower.copy_from_slice(word);
+    lower.make_ascii_lowercase();
+    lists(lower) & SERVICE != 0
 }
 
 /// Whether a key speaks of AWS.

@@ -44,7 +44,7 @@ fn is_named_key(text: &[u8], start: usize) -> bool {
     let end = run_back(text, start, 1, |byte| byte == b' ');
     let named = run_back(text, end, 16, |byte| byte.is_ascii_alphabetic());
     let name = &text[named..end];
-    let of_service = || keys::is_service(&name.to_ascii_lowercase());
+    let of_service = || keys::is_service(name);
     end < start
         && (is_any(name, &[b"api", b"secret", b"access", b"private", b"signing", b"encryption"]) || of_service())
 }
