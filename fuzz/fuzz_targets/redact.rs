@@ -5,7 +5,8 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use nervebus::{DataClass, Redactor, Value};
+use nervebus::{DataClass, Redactor};
+use serde::de::IgnoredAny;
 
 /// Private keys span lines, and become one marker; so lines are counted without them.
 static BY_LINES: LazyLock<Redactor> = LazyLock::new(|| Redactor::default().without(DataClass::PrivateKey));
@@ -23,8 +24,9 @@ fn lines(text: &[u8]) -> usize {
     text.iter().filter(|byte| **byte == b'\n').count()
 }
 
+/// Whether it is JSON, whatever numbers it has: `1e999` is too large for any type, and JSON.
 fn is_json(text: &[u8]) -> bool {
-    std::str::from_utf8(text).is_ok_and(|text| text.parse::<Value>().is_ok())
+    std::str::from_utf8(text).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
 }
 
 fuzz_target!(|text: &[u8]| {
@@ -39,18 +41,20 @@ fuzz_target!(|text: &[u8]| {
 
     let planted = [text, b"\n", ADDRESS.as_bytes(), b"\n"].concat();
     let out = redacted(&ALL, &planted);
-    assert!(!out.windows(ADDRESS.len()).any(|window| window == ADDRESS.as_bytes()), "{}", out.escape_ascii());
+    assert!(!out.trim_ascii_end().ends_with(ADDRESS.as_bytes()), "{}", out.escape_ascii());
 
     let mut out = Vec::new();
     let taken = ALL.redact_json(text, &mut out).is_some();
-    // Nesting that we do not follow is text to us.
-    assert!(!taken || is_json(text) || text.len() > 120, "only JSON is taken for JSON");
+    // Two liberties: strings may have bytes that are not UTF-8, which are kept, and nesting may be deeper.
+    let deep = text.iter().filter(|byte| b"[{".contains(byte)).count() > 100;
+    let strict = std::str::from_utf8(text).is_ok() && !deep;
+    assert_eq!(taken && strict, is_json(text) && strict, "what is taken for JSON is JSON, and the other way round");
     assert!(!taken || !is_json(text) || is_json(&out), "{}", out.escape_ascii());
     if taken {
         assert!(lines(&out) == lines(text));
     }
 
-    // A line of a log keeps what it is told apart by.
+    // A record keeps what it is told apart by.
     let mut out = Vec::new();
     ALL.redact_record(text, &mut out);
     if is_json(text) {

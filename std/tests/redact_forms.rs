@@ -213,3 +213,50 @@ fn words_about_where_a_secret_is_used_do_not_hide_its_name() {
         assert!(redacted(&json!({ key: SECRET })).contains(SECRET), "{key}");
     }
 }
+
+#[test]
+fn numbers_with_typographic_dashes_and_spaces_are_numbers() {
+    for dash in ["-", "\u{2010}", "\u{2011}", "\u{2012}", "\u{2013}", "\u{2014}", "\u{2212}", "\u{ff0d}"] {
+        for (number, marker) in [
+            ("6011~1111~1111~1117", "[REDACTED_CREDIT_CARD]"),
+            ("219~09~9997", "[REDACTED_SSN]"),
+            ("212~555~0187", "[REDACTED_PHONE]"),
+            ("+44~20~7946~0018", "[REDACTED_PHONE]"),
+        ] {
+            let text = format!("see {} there", number.replace('~', dash));
+            assert_eq!(Redactor::default().redact(&text), format!("see {marker} there"), "{text}");
+        }
+    }
+    for space in ["\u{a0}", "\u{2007}", "\u{2009}", "\u{202f}"] {
+        let text = "6011~1111~1111~1117, call +44~20~7946~0018".replace('~', space);
+        assert_eq!(Redactor::default().redact(&text), "[REDACTED_CREDIT_CARD], call [REDACTED_PHONE]", "{text}");
+    }
+    assert_untouched(&[
+        "mobile users 2019\u{2013}2024",
+        "call volume 100\u{2013}2000000",
+        "pages 1024\u{2013}2048",
+        "10\u{a0}000\u{a0}000 people",
+        "2024\u{2011}01\u{2011}31",
+        "ISBN 978\u{2011}3\u{2011}16\u{2011}148410\u{2011}0",
+        "part 12\u{2013}219\u{2013}09\u{2013}9997\u{2013}3",
+        "\u{2013}5\u{2013}",
+    ]);
+}
+
+#[test]
+fn keys_of_services_are_known_by_the_name_of_the_service() {
+    assert_gone(&[
+        ("my heroku key is 3f2a1b0c-9d8e-4f7a-8b6c-5d4e3f2a1b0c", "9d8e-4f7a"),
+        ("the Datadog key 9775a026f1ca7d1c6c5af9d94d9595a4", "9775a026"),
+        ("HEROKU_KEY=3f2a1b0c-9d8e-4f7a-8b6c-5d4e3f2a1b0c", "9d8e-4f7a"),
+        ("openaiKey: \"Zk3mQ9xTb7LpW2vR8sYd\"", "Zk3mQ9xT"),
+        ("mapbox.key = Zk3mQ9xTb7LpW2vR8sYd", "Zk3mQ9xT"),
+    ]);
+    assert_untouched(&[
+        "the idempotency key 3f2a1b0c-9d8e-4f7a-8b6c-5d4e3f2a1b0c",
+        "cache key is 3f2a1b0c-9d8e-4f7a-8b6c-5d4e3f2a1b0c",
+        "partition_key=3f2a1b0c-9d8e-4f7a-8b6c-5d4e3f2a1b0c",
+        "the heroku key is missing",
+        "sentry issue 9775a026f1ca7d1c6c5af9d94d9595a4",
+    ]);
+}

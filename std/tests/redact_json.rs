@@ -327,3 +327,17 @@ fn an_object_whose_end_was_cut_off_is_redacted_as_far_as_it_goes() {
         assert!(!text.contains("correct"), "cut at {end}: {text}");
     }
 }
+
+#[test]
+fn numbers_too_large_for_any_type_and_bytes_that_are_not_utf8_are_json_all_the_same() {
+    let redactor = Redactor::default();
+    for (document, wanted) in [
+        (&b"{\"n\":3e33333,\"password\":\"hunter2-Xq9\"}"[..], &b"{\"n\":3e33333,\"password\":\"[REDACTED]\"}"[..]),
+        (b"{\"a\":\"\xfc\",\"password\":\"hunter2\xfc\"}", b"{\"a\":\"\xfc\",\"password\":\"[REDACTED]\"}"),
+        (b"\"\xfc\"", b"\"\xfc\""),
+    ] {
+        let mut out = Vec::new();
+        assert!(redactor.redact_json(document, &mut out).is_some());
+        assert_eq!(out.escape_ascii().to_string(), wanted.escape_ascii().to_string());
+    }
+}

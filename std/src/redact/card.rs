@@ -1,7 +1,6 @@
 //! Payment card numbers: a known issuer, the length it uses, and the check digit of Luhn.
 
 use super::number::Cluster;
-use super::text::before;
 
 /// The longest card number, in digits.
 const LONGEST: usize = 19;
@@ -70,7 +69,7 @@ pub(super) fn find(cluster: &Cluster<'_>) -> Option<usize> {
     // Maestro is the only one to have 13 digits besides Visa, and hardly does.
     let item = first[0] != b'4' && is_trade_item(first) && !said();
     // The digits behind the point of a fraction.
-    let fraction = cluster.joined_to() == Some(b'.') && before(cluster.text, cluster.start() - 1).is_ascii_digit();
+    let fraction = cluster.joined_to() == Some(b'.') && cluster.follows_digit();
     if is_card(first) {
         return (!item && !fraction).then(|| cluster.end_of(0));
     }

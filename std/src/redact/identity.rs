@@ -1,7 +1,7 @@
 //! Numbers that states and banks give to people: social security numbers and IBANs.
 
 use super::number::Cluster;
-use super::text::{before, byte, is_word, starts_with};
+use super::text::{byte, is_word, starts_with};
 
 /// The end of the United States social security number that starts with the cluster: `AAA-GG-SSSS`, where the area is
 /// neither 000 nor 666 nor 9xx, and neither group nor serial is all zeros. Nine digits without separators count where the
@@ -30,15 +30,11 @@ pub(super) fn ssn(cluster: &Cluster<'_>) -> Option<usize> {
     }
     let separator = cluster.separator(1).filter(|separator| b"- .".contains(separator))?;
     let zero = cluster.group(1)? == b"00" || cluster.group(2)? == b"0000";
-    let joined = |joint: u8| is_digit_before(cluster) && (joint != b' ' || joint == separator);
-    let named = |joint: u8| joint != b' ' && !is_digit_before(cluster) && !said();
+    let joined = |joint: u8| cluster.follows_digit() && (joint != b' ' || joint == separator);
+    let named = |joint: u8| joint != b' ' && !cluster.follows_digit() && !said();
     let longer = cluster.joined_to().is_some_and(|joint| joined(joint) || named(joint))
         || cluster.separator(3).is_some_and(|joint| joint == separator || joint == b'-');
     (!zero && cluster.separator(2) == Some(separator) && !longer).then(|| cluster.end_of(2))
-}
-
-fn is_digit_before(cluster: &Cluster<'_>) -> bool {
-    before(cluster.text, cluster.start() - 1).is_ascii_digit()
 }
 
 /// The length of an IBAN by country (the SWIFT registry).

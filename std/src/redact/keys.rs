@@ -108,6 +108,19 @@ const BENIGN_ENDS: &[&str] = &[
     "verified", "version",
 ];
 
+/// Services whose keys have no form of their own, so that only the name tells what they are.
+#[rustfmt::skip]
+const SERVICES: &[&str] = &[
+    "airtable", "algolia", "anthropic", "asana", "bitbucket", "bugsnag", "circleci", "cloudflare", "cloudinary",
+    "codecov", "cohere", "contentful", "datadog", "deepl", "digitalocean", "discord", "dropbox", "etherscan", "fastly",
+    "figma", "flickr", "grafana", "heroku", "honeycomb", "hubspot", "infura", "intercom", "jira", "launchdarkly",
+    "linode", "logdna", "mailchimp", "mailgun", "mailjet", "mapbox", "mistral", "mixpanel", "netlify", "newrelic",
+    "ngrok", "notion", "okta", "openai", "openweathermap", "opsgenie", "pagerduty", "paypal", "pinecone", "plaid",
+    "postmark", "pusher", "razorpay", "rollbar", "sendgrid", "sentry", "shippo", "shopify", "snyk", "splunk",
+    "spotify", "statuspage", "supabase", "telegram", "trello", "twilio", "twitch", "typeform", "unsplash", "vercel",
+    "vonage", "vultr", "zapier", "zendesk",
+];
+
 /// Last words that say where a value is used or how it is written, and nothing of what it is.
 #[rustfmt::skip]
 const ASIDES: &[&str] = &[
@@ -121,18 +134,19 @@ const LONGEST: usize = 96;
 const WORDS: usize = 12;
 
 /// Which of the lists a name is in.
-const SECRET: u8 = 1;
-const PERSON: u8 = 2;
-const PERSON_END: u8 = 4;
-const SECRET_END: u8 = 8;
-const SECRET_PAIR: u8 = 16;
-const SECRET_WORD: u8 = 32;
-const BENIGN_END: u8 = 64;
-const ASIDE: u8 = 128;
+const SECRET: u16 = 1;
+const PERSON: u16 = 2;
+const PERSON_END: u16 = 4;
+const SECRET_END: u16 = 8;
+const SECRET_PAIR: u16 = 16;
+const SECRET_WORD: u16 = 32;
+const BENIGN_END: u16 = 64;
+const ASIDE: u16 = 128;
+const SERVICE: u16 = 256;
 
 /// The lists as one table, so that a name is looked up once.
-fn lists(name: &[u8]) -> u8 {
-    static TABLE: OnceLock<HashMap<&'static [u8], u8>> = OnceLock::new();
+fn lists(name: &[u8]) -> u16 {
+    static TABLE: OnceLock<HashMap<&'static [u8], u16>> = OnceLock::new();
     let table = TABLE.get_or_init(|| {
         let lists = [
             (SECRETS, SECRET),
@@ -143,6 +157,7 @@ fn lists(name: &[u8]) -> u8 {
             (SECRET_WORDS, SECRET_WORD),
             (BENIGN_ENDS, BENIGN_END),
             (ASIDES, ASIDE),
+            (SERVICES, SERVICE),
         ];
         let mut table = HashMap::new();
         for (name, list) in lists.iter().flat_map(|(names, list)| names.iter().map(|name| (name.as_bytes(), *list))) {
@@ -263,6 +278,10 @@ fn plain_kind_of(words: &Words) -> Kind {
     if two & SECRET_PAIR != 0 {
         return Kind::Secret;
     }
+    // `HEROKU_KEY`, `openai.key`.
+    if last == b"key" && words.count > 1 && is_service(words.word(words.count - 2)) {
+        return Kind::Secret;
+    }
     if words.count > 1 && two & PERSON_END != 0 {
         return Kind::Personal;
     }
@@ -279,6 +298,15 @@ fn plain_kind_of(words: &Words) -> Kind {
     let three = if words.count > 2 { lists(words.last(3)) } else { 0 };
     let ends = (one | two | three) & PERSON_END != 0 || (last == b"address" && !words.names_machine());
     if ends || (words.has(b"credit") && words.has(b"card")) { Kind::Personal } else { Kind::Plain }
+}
+
+/// Whether a word names a service whose keys have no form of their own.
+pub(super) fn is_service(word: &[u8]) -> bool {
+    let mut lower = [0; 16];
+    let Some(lower) = lower.get_mut(..word.len()) else { return false };
+    lower.copy_from_slice(word);
+    lower.make_ascii_lowercase();
+    lists(lower) & SERVICE != 0
 }
 
 /// Whether a key speaks of AWS.

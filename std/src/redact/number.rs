@@ -26,6 +26,42 @@ fn is_separator(byte: u8) -> bool {
     SEPARATORS.has(byte)
 }
 
+/// The length of a dash or space at `at` that typesetting puts in the place of `-` and ` `, and which of the two it is.
+fn typeset(text: &[u8], at: usize) -> Option<(usize, u8)> {
+    match text.get(at..)? {
+        // Hyphen, non-breaking hyphen, figure dash, en dash, em dash, bar; minus; small and full-width hyphen.
+        [0xe2, 0x80, 0x90..=0x95, ..] | [0xe2, 0x88, 0x92, ..] | [0xef, 0xb9, 0xa3, ..] | [0xef, 0xbc, 0x8d, ..] => {
+            Some((3, b'-'))
+        }
+        // Figure space, thin space, narrow no-break space; no-break space.
+        [0xe2, 0x80, 0x87 | 0x89 | 0xaf, ..] => Some((3, b' ')),
+        [0xc2, 0xa0, ..] => Some((2, b' ')),
+        _ => None,
+    }
+}
+
+/// The end of what separates two groups, at most three signs.
+fn separators(text: &[u8], start: usize) -> usize {
+    let mut end = start;
+    for _ in 0..3 {
+        let sign = byte(text, end);
+        end += match typeset(text, end).filter(|_| sign >= 0x80) {
+            Some((length, _)) => length,
+            None if is_separator(sign) => 1,
+            None => break,
+        };
+    }
+    end
+}
+
+/// The same sign, whichever way it is written, if there is one.
+fn plain(between: &[u8]) -> Option<u8> {
+    match between {
+        [one] => Some(*one),
+        more => typeset(more, 0).filter(|(length, _)| *length == more.len()).map(|(_, sign)| sign),
+    }
+}
+
 impl<'t> Cluster<'t> {
     /// Reads the groups from `start`, which is at a digit.
     pub(super) fn read(text: &'t [u8], start: usize, floor: usize) -> Self {
@@ -41,11 +77,15 @@ impl<'t> Cluster<'t> {
             }
             cluster.groups[cluster.len] = (at, end);
             cluster.len += 1;
-            let next = run(text, end, 3, is_separator);
+            let next = separators(text, end);
             if next == end || !byte(text, next).is_ascii_digit() {
                 break;
             }
             at = next;
+        }
+        // Two numbers with a dash between them, of more than one byte, are the ends of a range: `2019–2024`.
+        if cluster.len == 2 && cluster.start_of(1) > cluster.end_of(0) + 1 && cluster.separator(1) == Some(b'-') {
+            cluster.len = 1;
         }
         cluster
     }
@@ -77,11 +117,8 @@ impl<'t> Cluster<'t> {
         if group == 0 || group >= self.len {
             return None;
         }
-        match &self.text[self.groups[group - 1].1..self.groups[group].0] {
-            [one] => Some(*one),
-            more if more.contains(&b')') => Some(b')'),
-            _ => Some(b'?'),
-        }
+        let between = &self.text[self.groups[group - 1].1..self.groups[group].0];
+        plain(between).or(if between.contains(&b')') { Some(b')') } else { Some(b'?') })
     }
 
     /// Whether all separators up to a group are this byte.
@@ -89,12 +126,30 @@ impl<'t> Cluster<'t> {
         (1..groups).all(|group| self.separator(group) == Some(separator))
     }
 
-    /// The byte that joins this cluster to a digit or letter before it, if one does.
+    /// The separator that joins this cluster to a digit or letter before it, if one does.
     pub(super) fn joined_to(&self) -> Option<u8> {
-        let start = self.start();
-        let joint = before(self.text, start);
-        let joined = start > self.floor + 1 && is_separator(joint) && is_word(before(self.text, start - 1));
-        joined.then_some(joint)
+        self.joint().map(|(_, sign)| sign)
+    }
+
+    /// Whether a digit stands before that separator.
+    pub(super) fn follows_digit(&self) -> bool {
+        self.joint().is_some_and(|(at, _)| before(self.text, at).is_ascii_digit())
+    }
+
+    /// Where that separator is, and which.
+    fn joint(&self) -> Option<(usize, u8)> {
+        let (text, start) = (self.text, self.start());
+        let sign = before(text, start);
+        let found = if sign >= 0x80 {
+            let ends_here = |length: usize| {
+                let at = start.checked_sub(length)?;
+                typeset(text, at).filter(|found| found.0 == length).map(|(_, sign)| (at, sign))
+            };
+            ends_here(3).or_else(|| ends_here(2))
+        } else {
+            is_separator(sign).then(|| (start - 1, sign))
+        };
+        found.filter(|(at, _)| *at > self.floor && is_word(before(text, *at)))
     }
 
     /// The lengths of the groups.

@@ -91,7 +91,7 @@ fn country(first: &[u8], cluster: &Cluster<'_>) -> Option<usize> {
 pub(super) fn find(cluster: &Cluster<'_>) -> Option<(usize, usize)> {
     let first = cluster.group(0)?;
     let joint = cluster.joined_to().unwrap_or(0);
-    if matches!(joint, b'-' | b'.' | b'/') && before(cluster.text, cluster.start() - 1).is_ascii_digit() {
+    if matches!(joint, b'-' | b'.' | b'/') && cluster.follows_digit() {
         return None;
     }
     let text = cluster.text;

@@ -39,11 +39,14 @@ fn is_password(word: &[u8]) -> bool {
     is_any(word, &[b"password", b"passwd", b"passphrase", b"passcode", b"passwort"])
 }
 
-/// Whether this `key` is an `api key` or a `secret key`.
+/// Whether this `key` is an `api key` or a `secret key`, or that of a service that is named.
 fn is_named_key(text: &[u8], start: usize) -> bool {
     let end = run_back(text, start, 1, |byte| byte == b' ');
-    let named = run_back(text, end, 12, |byte| byte.is_ascii_alphabetic());
-    end < start && is_any(&text[named..end], &[b"api", b"secret", b"access", b"private", b"signing", b"encryption"])
+    let named = run_back(text, end, 16, |byte| byte.is_ascii_alphabetic());
+    let name = &text[named..end];
+    let of_service = || keys::is_service(name);
+    end < start
+        && (is_any(name, &[b"api", b"secret", b"access", b"private", b"signing", b"encryption"]) || of_service())
 }
 
 /// The value behind a word that names a secret, and behind `is` and the like if they stand there.
