@@ -26,7 +26,7 @@
 //! and accounts for what was left.
 //!
 //! A Rust type can have a topic of its own, and say version, key, time to live and personal data: see [`TypedEvent`] and
-//! [`Bus::topic`].
+//! [`Bus::topic`]. What every event must be like, [`Validation`] says.
 //!
 //! # Records
 //!
