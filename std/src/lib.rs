@@ -26,7 +26,7 @@
 //! and accounts for what was left.
 //!
 //! A Rust type can have a topic of its own, and say version, key, time to live and personal data: see [`TypedEvent`] and
-//! [`Bus::topic`].
+//! [`Bus::topic`]. What every event must be like, [`Validation`] says.
 //!
 //! What an event inherits, correlation, trace, baggage and deadline, it has from the event whose handler emits it, or from the
 //! [`Scope`] that it is emitted in.
