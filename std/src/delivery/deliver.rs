@@ -112,8 +112,14 @@ fn outcome(entry: &RouteEntry, error: Option<&Arc<HandlerError>>) -> Outcome {
 
 #[inline]
 pub(crate) fn enter(event: &Event<'_>) -> (Handling, Option<Known>) {
-    let handling = Handling::enter(event.bus, event.head.seq, event.head.hops, event.head.lineage.as_ref());
+    let handling = enter_unnamed(event);
     (handling, Known::by(event.head.given_id()))
+}
+
+/// For an event whose number says its identity.
+#[inline]
+fn enter_unnamed(event: &Event<'_>) -> Handling {
+    Handling::enter(event.bus, event.head.seq, event.head.hops, event.head.lineage.as_ref())
 }
 
 impl Delivered {
@@ -122,9 +128,34 @@ impl Delivered {
         &mut self,
         entries: impl IntoIterator<Item = &'r RouteEntry>,
         event: &Event<'_>,
-        mut note: impl FnMut(&'r RouteEntry, Option<&Arc<HandlerError>>),
+        note: impl FnMut(&'r RouteEntry, Option<&Arc<HandlerError>>),
+    ) {
+        if event.head.given_id().is_some() {
+            return self.call_named(entries, event, note);
+        }
+        let _scope = enter_unnamed(event);
+        self.call_each(entries, event, note);
+    }
+
+    /// Apart from the way of most events, which would pay for what this takes back at its end.
+    #[inline(never)]
+    fn call_named<'r>(
+        &mut self,
+        entries: impl IntoIterator<Item = &'r RouteEntry>,
+        event: &Event<'_>,
+        note: impl FnMut(&'r RouteEntry, Option<&Arc<HandlerError>>),
     ) {
         let _scope = enter(event);
+        self.call_each(entries, event, note);
+    }
+
+    #[inline(always)]
+    fn call_each<'r>(
+        &mut self,
+        entries: impl IntoIterator<Item = &'r RouteEntry>,
+        event: &Event<'_>,
+        mut note: impl FnMut(&'r RouteEntry, Option<&Arc<HandlerError>>),
+    ) {
         for entry in entries {
             match entry.handler.handle(event) {
                 Ok(()) => {
