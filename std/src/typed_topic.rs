@@ -201,7 +201,7 @@ impl<T: TypedEvent> TypedTopic<T> {
         let waiter = Arc::new(Waiter::default());
         let extra = Extra { waiter: Some(Arc::clone(&waiter)), ..extra::<T>(engine) };
         let how = How { patience: Patience::Until(deadline), key: key_of(&value), extra: Some(&extra), ..How::PLAIN };
-        let receipt = engine.emit_to(&self.topic, &route, Typed(value), how).map_err(untyped)?;
+        let receipt = engine.emit_claimed(&self.topic, &route, Typed(value), how).map_err(untyped)?;
         // Emitters that come after it need not keep this route.
         drop(route);
         Ok(waiter.wait(&engine.clock, deadline, receipt))
@@ -280,16 +280,11 @@ fn emit<T: TypedEvent>(
     }
     let key = key_of(&value);
     if is_plain::<T>() {
-        let (value, how) = (Typed(value), How { patience, key, ..How::PLAIN });
-        let emitted = match T::CATEGORY {
-            Category::Command => engine.emit_claimed(topic, route, value, how),
-            Category::Event | Category::Intent => engine.emit_to(topic, route, value, how),
-        };
-        return emitted.map_err(untyped);
+        return engine.emit_claimed(topic, route, Typed(value), How { patience, key, ..How::PLAIN }).map_err(untyped);
     }
     let extra = extra::<T>(engine);
     engine
-        .emit_to(topic, route, Typed(value), How { patience, key, extra: Some(&extra), ..How::PLAIN })
+        .emit_claimed(topic, route, Typed(value), How { patience, key, extra: Some(&extra), ..How::PLAIN })
         .map_err(untyped)
 }
 

@@ -66,7 +66,7 @@ impl Engine {
             return Err(EmitError::Closed { payload });
         };
         match self.directory.get(name) {
-            Some(topic) => self.emit_on(pass, place, topic, &topic.table.load(), payload, how),
+            Some(topic) => self.emit_on(pass, place, topic, &topic.table.load(), payload, how, topic.is_bare()),
             None => self.emit_on_new(pass, place, name, payload, how),
         }
     }
@@ -84,7 +84,7 @@ impl Engine {
         let checked = self.names.check(name).map_err(Refused::InvalidTopic);
         let checked = checked.and_then(|()| self.may_be_known(pass.number(), name, &payload, how));
         match checked.and_then(|()| Ok(self.directory.topic(name)?)) {
-            Ok(topic) => self.emit_on(pass, place, &topic, &topic.table.load(), payload, how),
+            Ok(topic) => self.emit_on(pass, place, &topic, &topic.table.load(), payload, how, topic.is_bare()),
             Err(refused) => {
                 leave(pass, place, Exit::Refused);
                 Err(refused.with(payload))
@@ -101,6 +101,31 @@ impl Engine {
         payload: P,
         how: How<'_>,
     ) -> Result<Receipt, EmitError<P>> {
+        self.emit_kept(topic, route, payload, how, topic.is_bare())
+    }
+
+    /// As [`emit_to`](Self::emit_to), for the type that has claimed the topic: if it is a command, the caller has looked for
+    /// its handler.
+    #[inline]
+    pub(crate) fn emit_claimed<P: Payload>(
+        &self,
+        topic: &TopicState,
+        route: &TopicRoute,
+        payload: P,
+        how: How<'_>,
+    ) -> Result<Receipt, EmitError<P>> {
+        self.emit_kept(topic, route, payload, how, self.is_bare)
+    }
+
+    #[inline]
+    fn emit_kept<P: Payload>(
+        &self,
+        topic: &TopicState,
+        route: &TopicRoute,
+        payload: P,
+        how: How<'_>,
+        is_bare: bool,
+    ) -> Result<Receipt, EmitError<P>> {
         #[cfg(feature = "durable")]
         if let Some(log) = &self.log
             && how.order.is_none()
@@ -112,30 +137,11 @@ impl Engine {
         let Some(pass) = self.gate.enter(place.stripe) else {
             return Err(EmitError::Closed { payload });
         };
-        self.emit_on(pass, place, topic, route, payload, how)
-    }
-
-    /// As [`emit_to`](Self::emit_to), for a command whose handler its emitter has looked for: it may take the short ways.
-    #[inline]
-    pub(crate) fn emit_claimed<P: Payload>(
-        &self,
-        topic: &TopicState,
-        route: &TopicRoute,
-        payload: P,
-        how: How<'_>,
-    ) -> Result<Receipt, EmitError<P>> {
-        // A bus with durable topics is not bare.
-        if !self.is_bare || how.extra.is_some() {
-            return self.emit_to(topic, route, payload, how);
-        }
-        let place = place();
-        let Some(pass) = self.gate.enter(place.stripe) else {
-            return Err(EmitError::Closed { payload });
-        };
-        self.emit_short(pass, place, topic, route, payload, how)
+        self.emit_on(pass, place, topic, route, payload, how, is_bare)
     }
 
     #[inline]
+    #[allow(clippy::too_many_arguments, reason = "each is in a register already")]
     fn emit_on<P: Payload>(
         &self,
         pass: Inside<'_>,
@@ -144,31 +150,17 @@ impl Engine {
         route: &TopicRoute,
         payload: P,
         how: How<'_>,
+        is_bare: bool,
     ) -> Result<Receipt, EmitError<P>> {
-        if topic.is_bare() && how.extra.is_none() {
-            return self.emit_short(pass, place, topic, route, payload, how);
-        }
-        self.emit_general(pass, place, topic, route, payload, how)
-    }
-
-    /// Emits in a short way, where there is one.
-    #[inline]
-    fn emit_short<P: Payload>(
-        &self,
-        pass: Inside<'_>,
-        place: Place,
-        topic: &TopicState,
-        route: &TopicRoute,
-        payload: P,
-        how: How<'_>,
-    ) -> Result<Receipt, EmitError<P>> {
-        if route.is_all_inline() {
-            return self.emit_here(pass, place, topic, route, payload);
-        }
-        if let Some((lane, handlers)) = route.only_lane()
-            && let Some(queue) = self.queues.pick(lane, how.pick(pass.number()))
-        {
-            return self.emit_into(pass, place, topic, route, queue, handlers, payload, how);
+        if is_bare && how.extra.is_none() {
+            if route.is_all_inline() {
+                return self.emit_here(pass, place, topic, route, payload);
+            }
+            if let Some((lane, handlers)) = route.only_lane()
+                && let Some(queue) = self.queues.pick(lane, how.pick(pass.number()))
+            {
+                return self.emit_into(pass, place, topic, route, queue, handlers, payload, how);
+            }
         }
         self.emit_general(pass, place, topic, route, payload, how)
     }
