@@ -52,8 +52,8 @@
 //! [`CloudEvent`] is an event as other systems say it, in JSON or over HTTP; [`Headers`] has a table of what can be said of one.
 //! # Patterns
 //!
-//! Built on the durable log, and on nothing that a user could not build on: `Aggregates` (state that is folded from events, with
-//! commands that are decided against it), `Projection` (a read model that follows the log) and `Saga` (steps that are done, or
+//! Built on the durable log: `Aggregates` (state that is folded from events, with commands that are decided against it),
+//! `Projection` (a read model that follows the log) and `Saga` (steps that are done, or
 //! undone). With the feature `outbox`: `Outbox`, events that are recorded in a transaction of the user's own.
 //!
 //! The parts that need neither threads nor an allocator are in [`nervebus-core`](nervebus_core).
