@@ -43,6 +43,11 @@
 //!
 //! [`Bus::replay`] gives events of the audit log, of the durable log, or of any [`Record`]s to handlers once more.
 //!
+//! # Over HTTP
+//!
+//! With the feature `console`, the module `console` is a router of figures, graph, dead letters and live events, and a page
+//! that shows them; it is mounted in a service or served on loopback.
+//!
 //! The parts that need neither threads nor an allocator are in [`nervebus-core`](nervebus_core).
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -50,6 +55,9 @@
 mod admission;
 mod builder;
 mod bus;
+#[cfg(feature = "console")]
+#[cfg_attr(docsrs, doc(cfg(feature = "console")))]
+pub mod console;
 mod context;
 mod delivery;
 #[cfg(feature = "durable")]
