@@ -3,4 +3,6 @@
 //! One module a program; the file in the package's root with the same name is its `main`.
 #![allow(clippy::disallowed_methods, reason = "a program opens the files its user names and reads the real clock")]
 
+#[cfg(feature = "console")]
+pub mod console;
 pub mod quickstart;

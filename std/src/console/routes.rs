@@ -19,6 +19,7 @@ use crate::observe::topology::Topology;
 
 const HTML: &str = include_str!("page.html");
 const SCRIPT: &str = include_str!("page.js");
+const PICTURE: &str = include_str!("picture.js");
 const STYLE: &str = include_str!("page.css");
 
 /// What the page's links are relative to, as the file has it.
@@ -42,6 +43,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/", get(page))
         .route("/page.js", get(async || typed(StatusCode::OK, "text/javascript; charset=utf-8", SCRIPT)))
+        .route("/picture.js", get(async || typed(StatusCode::OK, "text/javascript; charset=utf-8", PICTURE)))
         .route("/page.css", get(async || typed(StatusCode::OK, "text/css; charset=utf-8", STYLE)))
         .route("/health", get(ready))
         .route("/health/live", get(async || json_of(StatusCode::OK, &json!({"status": "alive"}))))
