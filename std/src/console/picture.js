@@ -56,9 +56,10 @@ export function rate(number) {
 
 export function span(time) {
   if (time === null || time === undefined) return "–";
-  if (time < 1e-3) return (time * 1e6).toFixed(time < 1e-5 ? 1 : 0) + " µs";
-  if (time < 1) return (time * 1e3).toFixed(time < 1e-2 ? 1 : 0) + " ms";
-  if (time < 120) return time.toFixed(time < 10 ? 1 : 0) + " s";
+  const unit = (number, name) => number.toFixed(number < 9.95 ? 1 : 0).replace(".0", "") + name;
+  if (time < 9.995e-4) return unit(time * 1e6, " µs");
+  if (time < .9995) return unit(time * 1e3, " ms");
+  if (time < 120) return unit(time, " s");
   const minutes = Math.floor(time / 60), hours = Math.floor(minutes / 60), days = Math.floor(hours / 24);
   return days ? `${days} d ${hours % 24} h` : hours ? `${hours} h ${minutes % 60} min` : `${minutes} min`;
 }
