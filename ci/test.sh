@@ -25,6 +25,9 @@ with_features=(
     aggregate
     audit_faults
     audit_log
+    cloud_event
+    console
+    console_browser
     context
     correlation_layer
     durable
@@ -44,7 +47,9 @@ with_features=(
     saga
     saga_crash
     schema
+    scope
     topology
+    trace_context
     typed_topic
     validation
     verify
@@ -53,6 +58,7 @@ NERVEBUS_CRASH_ROUNDS="${NERVEBUS_CRASH_ROUNDS:-4}" \
     cargo test --package nervebus --all-features --lib "${with_features[@]/#/--test=}"
 
 cargo test --package nervebus-examples --features http-service --test http_service
+cargo test --package nervebus-examples --features console --test console
 for example in aggregate outbox projection saga; do
     cargo run --package nervebus-examples --features patterns --example "$example"
 done

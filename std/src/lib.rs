@@ -55,6 +55,10 @@
 //! Built on the durable log: `Aggregates` (state that is folded from events, with commands that are decided against it),
 //! `Projection` (a read model that follows the log) and `Saga` (steps that are done, or
 //! undone). With the feature `outbox`: `Outbox`, events that are recorded in a transaction of the user's own.
+//! # Over HTTP
+//!
+//! With the feature `console`, the module `console` is a router of figures, graph, dead letters and live events, and a page
+//! that shows them; it is mounted in a service or served on loopback.
 //!
 //! The parts that need neither threads nor an allocator are in [`nervebus-core`](nervebus_core).
 
@@ -66,6 +70,9 @@ mod aggregate;
 mod builder;
 mod bus;
 mod cloud_event;
+#[cfg(feature = "console")]
+#[cfg_attr(docsrs, doc(cfg(feature = "console")))]
+pub mod console;
 mod context;
 mod delivery;
 #[cfg(feature = "durable")]

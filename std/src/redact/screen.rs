@@ -27,6 +27,12 @@ impl Screen {
         Self(Some(Arc::new(Inner { redactor, counts: [const { AtomicU64::new(0) }; DataClass::ALL.len()] })))
     }
 
+    /// A screen of the same rules, or of the default ones where everything passes this; it counts by itself.
+    #[cfg(feature = "console")]
+    pub(crate) fn or_default(&self) -> Self {
+        Self::new(self.0.as_ref().map(|inner| inner.redactor.clone()).unwrap_or_default())
+    }
+
     /// Puts other JSON in the place of a payload's, which goes from `start` to the end of `out`.
     #[inline]
     pub(crate) fn payload(&self, out: &mut Vec<u8>, start: usize) {
