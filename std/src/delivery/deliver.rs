@@ -39,14 +39,15 @@ pub(crate) type Failures = Vec<(Arc<Subscription>, Arc<HandlerError>)>;
 /// A subscription's place in a route.
 pub(crate) type RouteEntry = Entry<Arc<Subscription>>;
 
-/// Calls the handlers in order, until one needs the event for longer than the call and its payload lies in place; see
-/// [`Delivered::is_unfinished`]. Allocates only for failures.
+/// Calls the handlers of an event whose number says its identity, in order, until one needs the event for longer than the
+/// call and its payload lies in place; see [`Delivered::is_unfinished`]. Allocates only for failures.
 ///
 /// Part of every emit to inline handlers, whatever the payload's type: a call of its own would cost a seventh more.
 #[inline(always)]
 pub(crate) fn deliver<'r>(entries: impl IntoIterator<Item = &'r RouteEntry>, event: &Event<'_>) -> Delivered {
     let mut delivered = Delivered::default();
-    delivered.call(entries, event, |_, _| ());
+    let _scope = enter_unnamed(event);
+    delivered.call_each(entries, event, |_, _| ());
     delivered
 }
 
