@@ -35,6 +35,10 @@ enum Wanted {
 
 /// What a line is to somebody who asks.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one at a time, taken apart as soon as it is made: a box would be an allocation a line"
+)]
 pub(crate) enum Verdict {
     Match(Record),
     /// Something else than what is wanted. Nothing more is known of it, not even whether it is whole.
