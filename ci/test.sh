@@ -12,7 +12,7 @@ if ! grep --quiet --extended-regexp "(^|[\`\$ ])$test_command(\`|[[:space:]]+#|$
 fi
 echo "\$ $test_command"
 # Whoever runs this may install what ci/install.sh does.
-if command -v prometheus >/dev/null || [[ $(id -u) -eq 0 ]]; then
+if [[ $(id -u) -eq 0 ]] || { command -v prometheus && command -v chromium; } >/dev/null; then
     export NERVEBUS_SERVERS=required
 fi
 $test_command
@@ -21,7 +21,9 @@ cargo test --package nervebus --features affinity --test worker
 
 # What says something else when a feature is on; the rest was run above. A crash round takes seconds.
 with_features=(
-    audit_faults audit_log durable durable_crash durable_subscription history log_path reader reader_follow redact_options replay verify
+    audit_faults audit_log console console_browser durable durable_crash durable_subscription history log_path reader reader_follow redact_options replay verify
 )
 NERVEBUS_CRASH_ROUNDS="${NERVEBUS_CRASH_ROUNDS:-4}" \
     cargo test --package nervebus --all-features --lib "${with_features[@]/#/--test=}"
+
+cargo test --package nervebus-examples --features console --test console

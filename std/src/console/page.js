@@ -86,9 +86,10 @@ function showHealth(health) {
 
 function showLanes(stats, before) {
   at("no-lanes").hidden = stats.lanes.length > 0;
+  const gaugeOf = lane => ({ className: "gauge", role: "meter", "aria-valuemin": 0, "aria-label": `Events waiting on lane ${lane.name}` });
   keep(at("lanes"), stats.lanes, lane => lane.name, lane => make("li", {},
     make("div", { className: "row" }, make("b", {}, lane.name), make("span")),
-    make("div", { className: "gauge", role: "meter", "aria-valuemin": 0, "aria-label": `Events waiting on lane ${lane.name}` }, make("span")),
+    make("div", gaugeOf(lane), make("span")),
     make("div", { className: "row quiet" }, make("span"), make("span", { className: "bad" }))), (node, lane) => {
     const [head, gauge, foot] = node.children, full = lane.len / lane.capacity;
     const was = before && before.lanes.find(one => one.name === lane.name);
@@ -114,7 +115,8 @@ function showHandlers(stats, now) {
     make("td", {}, make("span", {}, one.name), make("small", {}, `${one.pattern} on ${one.lane}`)),
     ...["", "", "", "", ""].map(() => make("td"))), (node, one) => {
     const failed = one.failed + one.timed_out;
-    const texts = [rate(now.handlers.get(one.id) || 0), whole(one.handled), whole(failed), span(seconds(one.p50)), span(seconds(one.p99))];
+    const speed = rate(now.handlers.get(one.id) || 0), [p50, p99] = [one.p50, one.p99].map(took => span(seconds(took)));
+    const texts = [speed, whole(one.handled), whole(failed), p50, p99];
     texts.forEach((text, index) => say(node.children[index + 1], text));
     node.children[3].classList.toggle("bad", failed > 0);
   });
@@ -251,7 +253,8 @@ function follow() {
     if (mine !== source || mine.readyState !== EventSource.CLOSED) return;
     const stopping = new AbortController();
     const why = await fetch(`events?pattern=${encodeURIComponent(pattern)}`, { signal: stopping.signal })
-      .then(answer => answer.ok ? "The stream broke off; follow again." : answer.json().then(body => body.error), () => "The console does not answer.");
+      .then(async answer => answer.ok ? "The stream broke off; follow again." : (await answer.json()).error)
+      .catch(() => "The console does not answer.");
     stopping.abort();
     if (mine === source) halt(why);
   };
@@ -285,8 +288,9 @@ function paintEvents() {
   if (isPaused()) return;
   keep(at("events"), events, event => event.number, event => {
     const whole = make("pre", { tabIndex: 0 });
-    const entry = make("details", {}, make("summary", {}, make("span", { className: "quiet" }, clock(event.timestamp)), make("b", {}, event.event_type),
-      make("span", { className: "body mono" }, JSON.stringify(event.payload))), whole);
+    const parts = [make("span", { className: "quiet" }, clock(event.timestamp)), make("b", {}, event.event_type)];
+    const body = make("span", { className: "body mono" }, JSON.stringify(event.payload));
+    const entry = make("details", {}, make("summary", {}, ...parts, body), whole);
     entry.addEventListener("toggle", () => { const { number: _, ...rest } = event; say(whole, JSON.stringify(rest, null, 2)); });
     return make("li", {}, entry);
   });
