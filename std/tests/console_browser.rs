@@ -136,7 +136,7 @@ fn the_tail_shows_what_its_pattern_asks_for_and_nothing_as_markup() {
 
     browser.click("#pause");
     shop.bus.emit("page.left", json!({})).unwrap();
-    browser.until(&format!("{} === 'true'", "document.getElementById('pause').getAttribute('aria-pressed')"));
+    browser.until(&format!("{} === 'paused, 1 more'", text("tail-state")));
     assert_eq!(browser.run(topics), "page.seen");
     browser.click("#pause");
     browser.until(&format!("{topics} === 'page.left,page.seen'"));

@@ -226,19 +226,20 @@ at("letters-topic").addEventListener("input", () => {
 
 // ---- live events ---------------------------------------------------------------------------------------------------
 
-let source = null, events = [], dropped = 0, number = 0, painting = false;
+let source = null, followed = "", events = [], dropped = 0, number = 0, painted = 0, painting = false;
 const isPaused = () => at("pause").getAttribute("aria-pressed") === "true";
 
 function follow() {
   if (source) source.close();
   const pattern = at("pattern").value.trim() || "*", mine = new EventSource(`events?pattern=${encodeURIComponent(pattern)}`);
   source = mine;
+  followed = pattern;
   events = [];
   dropped = 0;
   at("pause").disabled = at("stop").disabled = false;
   at("pause").setAttribute("aria-pressed", "false");
   tailSays("connecting…");
-  mine.onopen = () => tailSays(`following ${pattern}`);
+  mine.onopen = () => { tailSays(`following ${pattern}`); paintSoon(); };
   mine.onmessage = message => {
     events.unshift({ number: number += 1, ...JSON.parse(message.data) });
     if (events.length > KEPT) events.length = KEPT;
@@ -285,7 +286,11 @@ function paintEvents() {
   if (source) say(at("tail-said"), dropped ? `${whole(dropped)} events came too fast to be shown.` : "");
   at("no-events").hidden = events.length > 0;
   say(at("no-events"), source ? "No such event yet." : "Nothing is followed. Give a pattern, such as order.*, and press Follow.");
-  if (isPaused()) return;
+  if (source && isPaused()) {
+    say(at("tail-state"), `paused, ${whole(number - painted)} more`);
+    return;
+  }
+  painted = number;
   keep(at("events"), events, event => event.number, event => {
     const whole = make("pre", { tabIndex: 0 });
     const parts = [make("span", { className: "quiet" }, clock(event.timestamp)), make("b", {}, event.event_type)];
@@ -300,6 +305,7 @@ at("tail-form").addEventListener("submit", event => { event.preventDefault(); fo
 at("stop").addEventListener("click", () => { halt(""); paintEvents(); });
 at("pause").addEventListener("click", () => {
   at("pause").setAttribute("aria-pressed", String(!isPaused()));
+  say(at("tail-state"), `following ${followed}`);
   paintEvents();
 });
 
