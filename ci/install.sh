@@ -38,5 +38,13 @@ if ! command -v prometheus >/dev/null; then
         echo "notice: Prometheus is missing; install 'prometheus' to have it scrape a bus in the tests"
     fi
 fi
+if ! command -v chromium >/dev/null; then
+    if [[ $(id -u) -eq 0 ]] && command -v apt-get >/dev/null; then
+        apt-get --quiet --quiet update
+        apt-get --quiet --quiet install --yes --no-install-recommends chromium >/dev/null
+    else
+        echo "notice: Chromium is missing; install 'chromium' to have it open the console's page in the tests"
+    fi
+fi
 rustc --version
 cargo --version

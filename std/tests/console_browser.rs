@@ -136,7 +136,7 @@ fn the_tail_shows_what_its_pattern_asks_for_and_nothing_as_markup() {
 
     browser.click("#pause");
     shop.bus.emit("page.left", json!({})).unwrap();
-    browser.until(&format!("{} === 'true'", "document.getElementById('pause').getAttribute('aria-pressed')"));
+    browser.until(&format!("{} === 'paused, 1 more'", text("tail-state")));
     assert_eq!(browser.run(topics), "page.seen");
     browser.click("#pause");
     browser.until(&format!("{topics} === 'page.left,page.seen'"));
@@ -221,15 +221,20 @@ fn it_fits_narrow_and_wide_light_and_dark_and_is_reached_by_keyboard() {
 }
 
 #[test]
-fn it_works_where_a_service_has_mounted_it() {
+fn it_works_where_a_service_has_mounted_it_and_with_nothing_to_show() {
     let shop = Shop::open();
     let Some(mut browser) = browser_at(&shop) else { return };
-    let router = Router::new().nest("/ops/bus", console::router(&shop.bus));
+    let empty = Bus::builder().build().unwrap();
+    let router = Router::new().nest("/ops/bus", console::router(&empty));
     let listener = shop.runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap();
     shop.runtime.spawn(async { axum::serve(listener, router).await });
     browser.open(&format!("http://{address}/ops/bus"));
     browser.until("document.getElementById('ready').textContent === '✓ ready'");
+    let told = ["no-handlers", "no-topology", "no-letters", "no-events"];
+    for id in told {
+        browser.until(&format!("document.getElementById('{id}').checkVisibility()"));
+    }
     let paths = "performance.getEntriesByType('resource').map(one => new URL(one.name).pathname)";
     assert_eq!(browser.run(&format!("{paths}.every(path => path.startsWith('/ops/bus/'))")), true);
     assert_eq!(browser.run(&format!("{paths}.includes('/ops/bus/stats')")), true);

@@ -86,9 +86,10 @@ function showHealth(health) {
 
 function showLanes(stats, before) {
   at("no-lanes").hidden = stats.lanes.length > 0;
+  const gaugeOf = lane => ({ className: "gauge", role: "meter", "aria-valuemin": 0, "aria-label": `Events waiting on lane ${lane.name}` });
   keep(at("lanes"), stats.lanes, lane => lane.name, lane => make("li", {},
     make("div", { className: "row" }, make("b", {}, lane.name), make("span")),
-    make("div", { className: "gauge", role: "meter", "aria-valuemin": 0, "aria-label": `Events waiting on lane ${lane.name}` }, make("span")),
+    make("div", gaugeOf(lane), make("span")),
     make("div", { className: "row quiet" }, make("span"), make("span", { className: "bad" }))), (node, lane) => {
     const [head, gauge, foot] = node.children, full = lane.len / lane.capacity;
     const was = before && before.lanes.find(one => one.name === lane.name);
@@ -114,7 +115,8 @@ function showHandlers(stats, now) {
     make("td", {}, make("span", {}, one.name), make("small", {}, `${one.pattern} on ${one.lane}`)),
     ...["", "", "", "", ""].map(() => make("td"))), (node, one) => {
     const failed = one.failed + one.timed_out;
-    const texts = [rate(now.handlers.get(one.id) || 0), whole(one.handled), whole(failed), span(seconds(one.p50)), span(seconds(one.p99))];
+    const speed = rate(now.handlers.get(one.id) || 0), [p50, p99] = [one.p50, one.p99].map(took => span(seconds(took)));
+    const texts = [speed, whole(one.handled), whole(failed), p50, p99];
     texts.forEach((text, index) => say(node.children[index + 1], text));
     node.children[3].classList.toggle("bad", failed > 0);
   });
@@ -224,19 +226,20 @@ at("letters-topic").addEventListener("input", () => {
 
 // ---- live events ---------------------------------------------------------------------------------------------------
 
-let source = null, events = [], dropped = 0, number = 0, painting = false;
+let source = null, followed = "", events = [], dropped = 0, number = 0, painted = 0, painting = false;
 const isPaused = () => at("pause").getAttribute("aria-pressed") === "true";
 
 function follow() {
   if (source) source.close();
   const pattern = at("pattern").value.trim() || "*", mine = new EventSource(`events?pattern=${encodeURIComponent(pattern)}`);
   source = mine;
+  followed = pattern;
   events = [];
   dropped = 0;
   at("pause").disabled = at("stop").disabled = false;
   at("pause").setAttribute("aria-pressed", "false");
   tailSays("connecting…");
-  mine.onopen = () => tailSays(`following ${pattern}`);
+  mine.onopen = () => { tailSays(`following ${pattern}`); paintSoon(); };
   mine.onmessage = message => {
     events.unshift({ number: number += 1, ...JSON.parse(message.data) });
     if (events.length > KEPT) events.length = KEPT;
@@ -251,7 +254,8 @@ function follow() {
     if (mine !== source || mine.readyState !== EventSource.CLOSED) return;
     const stopping = new AbortController();
     const why = await fetch(`events?pattern=${encodeURIComponent(pattern)}`, { signal: stopping.signal })
-      .then(answer => answer.ok ? "The stream broke off; follow again." : answer.json().then(body => body.error), () => "The console does not answer.");
+      .then(async answer => answer.ok ? "The stream broke off; follow again." : (await answer.json()).error)
+      .catch(() => "The console does not answer.");
     stopping.abort();
     if (mine === source) halt(why);
   };
@@ -282,11 +286,16 @@ function paintEvents() {
   if (source) say(at("tail-said"), dropped ? `${whole(dropped)} events came too fast to be shown.` : "");
   at("no-events").hidden = events.length > 0;
   say(at("no-events"), source ? "No such event yet." : "Nothing is followed. Give a pattern, such as order.*, and press Follow.");
-  if (isPaused()) return;
+  if (source && isPaused()) {
+    say(at("tail-state"), `paused, ${whole(number - painted)} more`);
+    return;
+  }
+  painted = number;
   keep(at("events"), events, event => event.number, event => {
     const whole = make("pre", { tabIndex: 0 });
-    const entry = make("details", {}, make("summary", {}, make("span", { className: "quiet" }, clock(event.timestamp)), make("b", {}, event.event_type),
-      make("span", { className: "body mono" }, JSON.stringify(event.payload))), whole);
+    const parts = [make("span", { className: "quiet" }, clock(event.timestamp)), make("b", {}, event.event_type)];
+    const body = make("span", { className: "body mono" }, JSON.stringify(event.payload));
+    const entry = make("details", {}, make("summary", {}, ...parts, body), whole);
     entry.addEventListener("toggle", () => { const { number: _, ...rest } = event; say(whole, JSON.stringify(rest, null, 2)); });
     return make("li", {}, entry);
   });
@@ -296,6 +305,7 @@ at("tail-form").addEventListener("submit", event => { event.preventDefault(); fo
 at("stop").addEventListener("click", () => { halt(""); paintEvents(); });
 at("pause").addEventListener("click", () => {
   at("pause").setAttribute("aria-pressed", String(!isPaused()));
+  say(at("tail-state"), `following ${followed}`);
   paintEvents();
 });
 

@@ -138,33 +138,42 @@ export function logarithmic(list, keys) {
 
 let drawn = "", nodes = new Map();
 
-// In which column each topic stands: behind all that it follows from, as far as that is possible.
+// How far behind the first ones each topic stands: behind all that it follows from, but for what would close a loop.
 function depths(topics, causes) {
-  const depth = new Map(topics.map(topic => [topic, 0]));
-  for (let round = 0; round < Math.min(topics.length, 6); round += 1) {
-    for (const { from, to } of causes) {
-      if (depth.has(from) && depth.has(to) && from !== to && depth.get(from) < 6) depth.set(to, Math.max(depth.get(to), depth.get(from) + 1));
-    }
-  }
+  const depth = new Map(), open = new Set();
+  const find = topic => {
+    if (depth.has(topic)) return depth.get(topic);
+    open.add(topic);
+    const before = causes.filter(({ from, to }) => to === topic && topics.includes(from) && !open.has(from));
+    const found = Math.min(6, Math.max(0, ...before.map(({ from }) => find(from) + 1)));
+    open.delete(topic);
+    depth.set(topic, found);
+    return found;
+  };
+  topics.forEach(find);
   return depth;
 }
 
 export function showTopology(topology) {
   const topics = Object.keys(topology.topics).slice(0, 40), handlers = topology.handlers.slice(0, 40);
-  const wide = at("topology").clientWidth;
-  at("no-topology").hidden = topics.length + handlers.length > 0;
-  const left = Object.keys(topology.topics).length - topics.length + topology.handlers.length - handlers.length;
-  say(at("topology-size"), topics.length + handlers.length ? `${Object.keys(topology.topics).length} topics, ${topology.handlers.length} handlers${left ? `; ${left} not drawn` : ""}` : "");
+  const wide = at("findings").clientWidth;
+  const isEmpty = topics.length + handlers.length === 0;
+  at("no-topology").hidden = !isEmpty;
+  at("topology").hidden = isEmpty;
+  const all = [Object.keys(topology.topics).length, topology.handlers.length], left = all[0] + all[1] - topics.length - handlers.length;
+  say(at("topology-size"), isEmpty ? "" : `${all[0]} topics, ${all[1]} handlers${left ? `; ${left} not drawn` : ""}`);
   const shape = [topology.fingerprint, wide, topics.length, handlers.map(one => one.topics.length)].join();
-  if (shape !== drawn) {
+  if (shape !== drawn && !isEmpty) {
     drawn = shape;
     drawGraph(topology, topics, handlers, wide);
   }
   const heard = new Set(handlers.flatMap(one => one.topics));
   for (const topic of topics) nodes.get("t " + topic).classList.toggle("orphan", !heard.has(topic));
   for (const one of handlers) nodes.get(handlerKey(one)).classList.toggle("full", one.full);
-  const fine = topology.handlers.length > 0 && topology.findings.length === 0 ? [{ message: "Nothing is odd about it.", fine: true }] : [];
-  keep(at("findings"), [...topology.findings, ...fine], one => one.message.replace(/\d+ %/, ""), one => make("li", { className: one.fine ? "fine" : "" }), (node, one) => say(node, one.message));
+  const isFine = topology.handlers.length > 0 && topology.findings.length === 0;
+  const findings = isFine ? [{ message: "Nothing is odd about it.", isFine }] : topology.findings;
+  const build = finding => make("li", { className: finding.isFine ? "fine" : "" });
+  keep(at("findings"), findings, finding => finding.message.replace(/\d+ %/, ""), build, (node, finding) => say(node, finding.message));
 }
 
 export const handlerKey = one => `h ${one.name} ${one.pattern} ${one.lane}`;
@@ -181,11 +190,13 @@ function arrange(topology, topics, handlers) {
   };
   for (const topic of topics) {
     const carried = (topology.topics[topic].carries || "").split("::").pop();
-    put(2 * depth.get(topic), { key: "t " + topic, kind: "topic", name: topic, under: carried, title: carried ? `${topic}, ${carried}` : topic });
+    const title = carried ? `${topic}, ${carried}` : topic;
+    put(2 * depth.get(topic), { key: "t " + topic, kind: "topic", name: topic, under: carried, title });
   }
   for (const one of handlers) {
     const behind = Math.max(0, ...one.topics.map(topic => depth.get(topic) || 0));
-    put(2 * behind + 1, { key: handlerKey(one), kind: "handler", name: one.name, under: " ", title: `${one.name}: ${one.pattern} on ${one.lane}` });
+    const title = `${one.name}: ${one.pattern} on ${one.lane}`;
+    put(2 * behind + 1, { key: handlerKey(one), kind: "handler", name: one.name, under: " ", title });
   }
   const connect = (from, to, style) => {
     if (!where.has(from) || !where.has(to)) return;
@@ -230,7 +241,8 @@ function untangle(columns, links) {
 function drawGraph(topology, topics, handlers, wide) {
   const { columns, links } = arrange(topology, topics, handlers), count = columns.length;
   untangle(columns, links);
-  const tall = 40, row = 54, box = Math.max(132, Math.min(190, (wide - (count - 1) * 44 - 4) / Math.max(1, count))), most = Math.floor((box - 18) / 7.4);
+  const tall = 40, row = 54, box = Math.max(132, Math.min(190, (wide - (count - 1) * 44 - 4) / Math.max(1, count)));
+  const most = Math.floor((box - 18) / 7.4);
   const gap = Math.max(36, Math.min(180, (wide - count * box - 4) / Math.max(1, count - 1)));
   const rows = Math.max(1, ...columns.map(column => column.length)), height = rows * row + 24, width = count * box + (count - 1) * gap + 4;
   const places = new Map(), parts = [];
@@ -252,9 +264,12 @@ function drawGraph(topology, topics, handlers, wide) {
   });
   const lines = links.map(({ from, to, style }) => {
     const [a, b] = [places.get(from), places.get(to)], isLast = !to.startsWith("p ");
-    const x = a.x + box, end = b.x - (isLast ? 5 : 0), bend = Math.max(18, Math.abs(end - x) / 2);
+    const x = a.x + box, end = b.x - (isLast ? 5 : 0), isBack = end < x;
+    // What leads back, in a loop, goes below everything.
+    const bend = isBack ? 10 : Math.max(18, (end - x) / 2), [y, above] = isBack ? [height, height] : [a.y, b.y];
     const through = from.startsWith("p ") ? `M${a.x} ${a.y}H${x}` : `M${x} ${a.y}`;
-    return draw("path", { class: style, d: `${through}C${x + bend} ${a.y} ${end - bend} ${b.y} ${end} ${b.y}`, ...(isLast && { "marker-end": "url(#arrow)" }) });
+    const d = `${through}C${x + bend} ${y} ${end - bend} ${above} ${end} ${b.y}`;
+    return draw("path", { class: style, d, ...(isLast && { "marker-end": "url(#arrow)" }) });
   });
   const arrow = draw("marker", { id: "arrow", viewBox: "0 0 8 8", refX: 6, refY: 4, markerWidth: 6, markerHeight: 6, orient: "auto" },
     draw("path", { d: "M0 0L8 4L0 8Z" }));
