@@ -8,11 +8,13 @@ cargo clippy --package nervebus-core --package nervebus --package nervebus-macro
 cargo clippy --package nervebus --features affinity --lib -- -D warnings
 cargo clippy --package nervebus --all-features --lib -- -D warnings
 cargo clippy --package nervebus --no-default-features --lib -- -D warnings
-cargo clippy --package nervebus-examples --all-features --lib --examples -- -D warnings
 cargo clippy --package nervebus-core --no-default-features -- -D warnings
 cargo clippy --package nervebus-core --no-default-features --features alloc -- -D warnings
 cargo clippy --package nervebus-core --no-default-features --features critical-section -- -D warnings
 
-cargo clippy --workspace --all-targets -- -D warnings \
-    -A clippy::disallowed_methods -A clippy::unwrap_used -A clippy::expect_used \
-    -A clippy::print_stdout -A clippy::print_stderr
+# Without the features and with all of them.
+for features in "" --all-features; do
+    cargo clippy --workspace --all-targets $features -- -D warnings \
+        -A clippy::disallowed_methods -A clippy::unwrap_used -A clippy::expect_used \
+        -A clippy::print_stdout -A clippy::print_stderr
+done
