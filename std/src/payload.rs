@@ -1,5 +1,6 @@
 //! What an event carries: any serializable value, in place while it is small, shared when several need it.
 
+mod nesting;
 pub(crate) mod personal;
 
 use std::any::{self, Any};
@@ -66,7 +67,7 @@ pub trait Carried: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// What its `Serialize` said.
+    /// What its `Serialize` said, or that it is nested too deeply to be read again.
     fn write_json(&self, out: &mut Vec<u8>) -> serde_json::Result<()>;
 
     /// Writes the value as JSON, with all that it says.
@@ -106,8 +107,8 @@ impl<T: Serialize + Send + Sync + 'static> Carried for T {
 
     fn write_json(&self, out: &mut Vec<u8>) -> serde_json::Result<()> {
         match names_of::<T>() {
-            None => serde_json::to_writer(out, self),
-            Some(_) => serde_json::to_writer(out, &self.to_json()?),
+            None => nesting::write(out, self),
+            Some(_) => nesting::write(out, &self.to_json()?),
         }
     }
 
@@ -155,9 +156,9 @@ impl<T: TypedEvent> Carried for Typed<T> {
 
     fn write_json(&self, out: &mut Vec<u8>) -> serde_json::Result<()> {
         if T::PII.is_empty() {
-            return serde_json::to_writer(out, &self.0);
+            return nesting::write(out, &self.0);
         }
-        serde_json::to_writer(out, &self.to_json()?)
+        nesting::write(out, &self.to_json()?)
     }
 
     fn write_all(&self, out: &mut dyn io::Write) -> serde_json::Result<()> {
