@@ -5,7 +5,10 @@
     reason = "tests start threads and stop at the first surprise"
 )]
 
+mod fields;
 mod flight;
+#[path = "../support/folder.rs"]
+mod folder;
 #[path = "../support/gate.rs"]
 mod gate;
 #[path = "../support/held.rs"]
