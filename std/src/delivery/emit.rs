@@ -82,6 +82,7 @@ impl Engine {
         how: How<'_>,
     ) -> Result<Receipt, EmitError<P>> {
         let checked = self.names.check(name).map_err(Refused::InvalidTopic);
+        let checked = checked.and_then(|()| how.can_be_said());
         let checked = checked.and_then(|()| self.may_be_known(pass.number(), name, &payload, how));
         match checked.and_then(|()| Ok(self.directory.topic(name)?)) {
             Ok(topic) => self.emit_on(pass, place, &topic, &topic.table.load(), payload, how, topic.is_bare()),
@@ -363,6 +364,9 @@ impl Engine {
     /// Emits an event of the bus's own: never waits for a lane, never fails; what finds no room is dropped and counted.
     #[cold]
     pub(crate) fn emit_system(&self, name: &str, payload: serde_json::Value, cause: Option<&OwnedEvent>) {
+        if let Some(log) = self.log.as_ref().filter(|log| log.is_held()) {
+            return log.put_off(name, payload, cause);
+        }
         // Before anything of it can be seen.
         count::add(&self.system_begun, 1);
         let cause = cause.map(OwnedEvent::as_event);

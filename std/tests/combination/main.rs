@@ -15,6 +15,7 @@ mod gate;
 mod held;
 mod parking;
 mod pool;
+mod refusals;
 mod threads;
 #[path = "../support/until.rs"]
 mod until;
