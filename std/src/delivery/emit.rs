@@ -379,7 +379,9 @@ impl Engine {
         let place = place();
         let number = self.gate.pass_by(place.stripe, Exit::System as usize);
         let hops = context::handled().hops;
-        let _scope = context::Handling::enter(self.bus, cause.map_or(0, |cause| cause.head.seq), hops, None);
+        // The number of an event of an earlier run is another event's in this one, so it is nobody's cause.
+        let of = cause.filter(|cause| cause.bus == self.bus).map_or(0, |cause| cause.head.seq);
+        let _scope = context::Handling::enter(self.bus, of, hops, None);
         let _known = Known::by(cause.and_then(|cause| cause.head.given_id()));
         let route = topic.table.load();
         let mut envelope = Envelope::new(Head::new(number), topic.id, route.version(), Body::new(payload));

@@ -182,6 +182,30 @@ mod durable {
     use super::*;
 
     #[test]
+    fn the_record_of_a_failure_names_the_event_of_an_earlier_run_by_its_identity_alone() {
+        let folder = Folder::of("fields-failure");
+        let build = || {
+            let log = DurableLog::at(folder.path().join("log")).topics("order.*").buffer(1 << 20);
+            Bus::builder().durable(log).build().unwrap()
+        };
+        let first = build();
+        let id =
+            first.event("order.placed", json!({})).durable(Level::Written).emit().unwrap().receipt().id().to_string();
+        super::super::end(&first);
+        drop(first);
+
+        let second = build();
+        let (sender, records) = mpsc::channel();
+        let see = move |record: &Event<'_>| {
+            sender.send((record.causation_id().map(|id| id.to_string()), record.causation())).unwrap();
+        };
+        second.on("system.handler_error").inline().handle(see).unwrap();
+        second.on("order.*").durable("billing").from_start().handle(|_| Err::<(), _>("no")).unwrap();
+        assert_eq!(records.recv_timeout(GUARD).unwrap(), (Some(id), None), "its number is another event's here");
+        super::super::end(&second);
+    }
+
+    #[test]
     fn the_durable_log_keeps_every_field_for_subscriptions_and_replays() {
         let (folder, said) = (Folder::of("fields-durable"), said());
         let build = || {

@@ -49,13 +49,16 @@ fn block_on<F: Future>(future: F) -> F::Output {
 }
 
 /// Plain, and with a durable log of all topics.
-fn buses(rules: impl Fn(Builder) -> Builder) -> Vec<(Bus, Option<super::folder::Folder>)> {
+fn buses(test: &str, rules: impl Fn(Builder) -> Builder) -> Vec<(Bus, Option<super::folder::Folder>)> {
     let plain = (rules(Bus::builder()).build().unwrap(), None);
     #[cfg(not(feature = "durable"))]
-    return vec![plain];
+    {
+        let _ = test;
+        vec![plain]
+    }
     #[cfg(feature = "durable")]
     {
-        let folder = super::folder::Folder::of("refusals");
+        let folder = super::folder::Folder::of(test);
         let log = nervebus::DurableLog::at(folder.path().join("log")).topics("order.*").buffer(1 << 20);
         vec![plain, (rules(Bus::builder().durable(log)).build().unwrap(), Some(folder))]
     }
@@ -73,7 +76,7 @@ fn nobody(bus: &Bus) -> Arc<AtomicU32> {
 
 #[test]
 fn an_event_that_breaks_a_rule_is_counted_in_every_way_of_an_emit() {
-    for (bus, _folder) in buses(|bus| bus.validate(Validation::new().require("order.*", "id"))) {
+    for (bus, _folder) in buses("refused-rules", |bus| bus.validate(Validation::new().require("order.*", "id"))) {
         let (seen, mut refusals) = (nobody(&bus), 0);
         every_way(&bus, "order.placed", &json!({}), &mut refusals);
         super::end(&bus);
@@ -83,7 +86,7 @@ fn an_event_that_breaks_a_rule_is_counted_in_every_way_of_an_emit() {
 
 #[test]
 fn a_command_without_a_handler_is_counted_in_every_way_of_an_emit() {
-    for (bus, _folder) in buses(|bus| bus) {
+    for (bus, _folder) in buses("refused-command", |bus| bus) {
         let mut ship = bus.topic::<Ship>().unwrap();
         let mut refusals = 0;
         every_way(&bus, "order.ship", &json!({}), &mut refusals);
@@ -99,7 +102,7 @@ fn a_command_without_a_handler_is_counted_in_every_way_of_an_emit() {
 
 #[test]
 fn an_event_with_a_header_that_cannot_be_is_counted_and_makes_no_topic_known() {
-    for (bus, _folder) in buses(|bus| bus) {
+    for (bus, _folder) in buses("refused-header", |bus| bus) {
         let mut refusals = 0;
         let event = || bus.event("order.placed", json!({"id": 7})).attribute("no name\n", "value");
         let topics = bus.stats().topics;
@@ -128,7 +131,7 @@ fn an_event_that_does_not_fit_its_schema_is_counted_in_every_way_of_an_emit() {
         schemas.register_schema("order.placed", 1, schema).unwrap();
         schemas
     };
-    for (bus, _folder) in buses(|bus| bus.schemas(schemas(), SchemaCheck::AtEmit)) {
+    for (bus, _folder) in buses("refused-schema", |bus| bus.schemas(schemas(), SchemaCheck::AtEmit)) {
         let (seen, mut refusals) = (nobody(&bus), 0);
         every_way(&bus, "order.placed", &json!({}), &mut refusals);
         super::end(&bus);
@@ -159,5 +162,47 @@ fn a_handler_that_is_told_of_a_mismatch_may_wait_for_an_emitter_of_the_same_dura
     bus.on("system.schema_mismatch").inline().handle(tell).unwrap();
     bus.emit("order.placed", json!({})).unwrap();
     assert!(report.recv_timeout(GUARD).unwrap(), "the other emitter had its turn");
+    super::end(&bus);
+}
+
+#[cfg(feature = "schema")]
+#[test]
+fn what_a_mismatch_quotes_passes_the_redactor_as_what_a_report_quotes() {
+    use nervebus::{Redactor, SchemaCheck, SchemaRegistry};
+
+    let mut schemas = SchemaRegistry::new();
+    let schema = json!({"type": "object", "properties": {"id": {"type": "integer"}}});
+    schemas.register_schema("order.placed", 1, schema).unwrap();
+    let bus = Bus::builder().redact(Redactor::default()).schemas(schemas, SchemaCheck::AtEmit).build().unwrap();
+    let error = bus.emit("order.placed", json!({"id": "alice@example.com"})).unwrap_err();
+    let EmitError::SchemaMismatch { mismatch, payload } = &error else { panic!("{error}") };
+    assert_eq!(payload["id"], "alice@example.com");
+    let value = mismatch.value.as_deref().unwrap();
+    assert!(!value.contains("alice") && !error.to_string().contains("alice"), "{error}");
+    super::end(&bus);
+}
+
+#[test]
+fn a_replay_that_is_refused_leaves_the_window_for_duplicates_as_it_was() {
+    use nervebus::{DedupWindow, Lane, Overflow, Record, Replay};
+
+    let lane = Lane::new("one").capacity(2).overflow(Overflow::Reject);
+    let bus = Bus::builder().lane(lane).dedup(DedupWindow::new(100, Duration::from_secs(60))).build().unwrap();
+    let ((entered, at_work), (open, gate)) = (mpsc::channel(), mpsc::channel::<()>());
+    let gate = std::sync::Mutex::new(gate);
+    let wait = move |_: &Event<'_>| {
+        let _ = entered.send(());
+        gate.lock().unwrap().recv().unwrap_err();
+    };
+    bus.on("order.*").lane("one").handle(wait).unwrap();
+    let emit = || bus.event("order.placed", json!({})).event_id("e-1").emit();
+    assert!(!emit().unwrap().is_duplicate());
+    at_work.recv_timeout(GUARD).unwrap();
+    while bus.try_emit("order.filler", json!({})).is_ok() {}
+    let mut record = Record::new("order.placed", json!({}));
+    record.event_id = Some("e-1".to_owned());
+    assert_eq!(bus.replay(Replay::from_records([record])).unwrap().refused, 1);
+    assert!(emit().unwrap().is_duplicate(), "what was refused had not been counted");
+    drop(open);
     super::end(&bus);
 }
