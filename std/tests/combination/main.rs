@@ -13,6 +13,7 @@ mod folder;
 mod gate;
 #[path = "../support/held.rs"]
 mod held;
+mod journey;
 mod parking;
 mod pool;
 mod refusals;
