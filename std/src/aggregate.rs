@@ -19,6 +19,7 @@ use serde_json::Value;
 use self::error::{AggregateError, CommandError};
 use self::image::Image;
 use crate::bus::Bus;
+use crate::context::scope::Scope;
 use crate::delivery::log_tap::Level;
 use crate::durable_emission::DurableError;
 use crate::records::durable::cursor::Cursor;
@@ -324,6 +325,14 @@ impl<A: Aggregate> Aggregates<A> {
     /// The ids and versions of those that can be loaded and whose state is so.
     pub(crate) fn ids(&self, is_meant: impl Fn(&A) -> bool) -> Vec<(String, u64)> {
         self.image().ids(is_meant)
+    }
+
+    /// What the aggregate's last event handed down, for one that follows it in another call or run.
+    pub(crate) fn scope_of(&self, id: &str) -> Scope {
+        let last = self.image().last(id).unwrap_or_default();
+        let page = self.shared.cursor.read(last, |found| found == self.shared.topic).ok();
+        let event = page.and_then(|page| page.events.into_iter().find(|(position, _)| *position == last));
+        event.map_or_else(Scope::detached, |(_, event)| Scope::of(&event.as_event()))
     }
 
     /// The aggregate, and its version, that the event of this identity makes.

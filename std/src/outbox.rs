@@ -13,7 +13,7 @@ use serde_json::Value;
 use self::error::OutboxError;
 pub use self::relay::{OutboxRelay, OutboxStats};
 use crate::bus::Bus;
-use crate::context;
+use crate::context::{self, Lineage};
 use crate::payload::Payload;
 use crate::platform::clock;
 
@@ -27,6 +27,11 @@ CREATE TABLE IF NOT EXISTS nervebus_outbox (
     event_key TEXT,
     source TEXT,
     correlation_id TEXT,
+    causation_id TEXT,
+    schema_version INTEGER,
+    traceparent TEXT,
+    tracestate TEXT,
+    baggage TEXT,
     recorded_at REAL NOT NULL,
     sent_at REAL,
     refused TEXT
@@ -36,8 +41,10 @@ CREATE INDEX IF NOT EXISTS nervebus_outbox_sent ON nervebus_outbox (sent_at) WHE
 ";
 
 const RECORD: &str = "
-INSERT INTO nervebus_outbox (id, topic, payload, event_key, source, correlation_id, recorded_at)
-VALUES (lower(hex(randomblob(16))), ?1, ?2, ?3, ?4, ?5, ?6) RETURNING id";
+INSERT INTO nervebus_outbox (
+    id, topic, payload, event_key, source, correlation_id, causation_id, schema_version, traceparent, tracestate, baggage,
+    recorded_at
+) VALUES (lower(hex(randomblob(16))), ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) RETURNING id";
 
 /// An event that is to be [recorded](Self::record).
 #[derive(Debug, Clone)]
@@ -49,18 +56,32 @@ pub struct OutboxEvent {
     is_personal: bool,
     key: Option<String>,
     source: Option<String>,
-    correlation: Option<Arc<str>>,
+    schema_version: Option<u32>,
+    causation: Option<String>,
+    /// What it hands down, without the deadline, which is nobody's by the time it is emitted.
+    lineage: Lineage,
 }
 
 impl OutboxEvent {
-    /// An event of a topic. Recorded inside a handler, it has the correlation id of the event that is handled there.
+    /// An event of a topic. Made inside a handler or a [scope](crate::Scope), it has the correlation id, the trace and the
+    /// baggage that an emit there would hand down, but no deadline, and the event that is handled as its cause.
     pub fn new<P: Payload>(topic: impl Into<String>, payload: &P) -> Self {
         let json = payload.reveal();
         // JSON that is shown otherwise has something that is not shown.
         let is_personal = json.as_ref().is_ok_and(|json| payload.to_json().is_ok_and(|shown| shown != *json));
         let payload = json.map_err(|error| error.to_string());
-        let correlation = context::lineage().and_then(|lineage| lineage.correlation.clone());
-        Self { topic: topic.into(), payload, is_personal, key: None, source: None, correlation }
+        let lineage = context::lineage().as_deref().cloned().unwrap_or_default();
+        let causation = context::cause::id();
+        Self {
+            topic: topic.into(),
+            payload,
+            is_personal,
+            key: None,
+            source: None,
+            schema_version: None,
+            causation,
+            lineage,
+        }
     }
 
     /// Which events it stays in order with on lanes with several workers; see [`Emission::key`](crate::Emission::key), with
@@ -78,7 +99,15 @@ impl OutboxEvent {
 
     /// What ties together all events of one request. Default: that of the event that is being handled.
     pub fn correlation_id(mut self, id: impl Into<Arc<str>>) -> Self {
-        self.correlation = Some(id.into());
+        self.lineage.correlation = Some(id.into());
+        self
+    }
+
+    /// The version of the payload's shape; see [`Emission::schema_version`](crate::Emission::schema_version). Default: none
+    /// was said. What is of a [type](crate::TypedEvent::VERSION) beyond its first version should say that version, for what is
+    /// emitted is JSON, of which handlers take it to be the first where there are upcasters.
+    pub fn schema_version(mut self, version: u32) -> Self {
+        self.schema_version = Some(version);
         self
     }
 
@@ -104,7 +133,20 @@ impl OutboxEvent {
             return Err(OutboxError::PersonalData { topic: self.topic });
         }
         let (text, now) = (payload.to_string(), clock::wall_nanos() as f64 / 1e9);
-        let row = params![self.topic, text, self.key, self.source, self.correlation.as_deref(), now];
+        let Lineage { correlation, trace, baggage, .. } = &self.lineage;
+        let row = params![
+            self.topic,
+            text,
+            self.key,
+            self.source,
+            correlation.as_deref(),
+            self.causation,
+            self.schema_version,
+            trace.as_ref().map(ToString::to_string),
+            trace.as_ref().and_then(|trace| trace.state()),
+            baggage.as_ref().map(ToString::to_string),
+            now
+        ];
         connection.query_row(RECORD, row, |row| row.get(0)).map_err(OutboxError::Sqlite)
     }
 }
@@ -244,12 +286,18 @@ struct Waiting {
     key: Option<String>,
     source: Option<String>,
     correlation: Option<String>,
+    causation: Option<String>,
+    schema_version: Option<u32>,
+    traceparent: Option<String>,
+    tracestate: Option<String>,
+    baggage: Option<String>,
     recorded_at: f64,
 }
 
 impl Waiting {
     const SELECT: &str = "
-        SELECT seq, id, topic, payload, event_key, source, correlation_id, recorded_at FROM nervebus_outbox
+        SELECT seq, id, topic, payload, event_key, source, correlation_id, causation_id, schema_version, traceparent,
+            tracestate, baggage, recorded_at FROM nervebus_outbox
         WHERE sent_at IS NULL AND refused IS NULL ORDER BY seq LIMIT ?1";
 
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -262,7 +310,12 @@ impl Waiting {
             key: row.get(4)?,
             source: row.get(5)?,
             correlation: row.get(6)?,
-            recorded_at: row.get(7)?,
+            causation: row.get(7)?,
+            schema_version: row.get(8)?,
+            traceparent: row.get(9)?,
+            tracestate: row.get(10)?,
+            baggage: row.get(11)?,
+            recorded_at: row.get(12)?,
         })
     }
 }

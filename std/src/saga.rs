@@ -76,6 +76,8 @@ impl Step {
 /// then the saga stands still, its last transition is a dead letter, and [`resume`](SagaHandle::resume) tries again. The request
 /// that somebody answered with an error is a dead letter too, as for any handler that fails.
 ///
+/// **Context.** What a saga asks has the correlation id, the trace and the baggage that it was begun with, over restarts too.
+///
 /// **Lanes.** The saga waits for its answers on a [lane](Self::lane), whose workers are as many as sagas go on at a time. Those
 /// who answer are on other lanes, or inline.
 ///
@@ -163,6 +165,7 @@ impl Saga {
         let shared = Arc::new(Shared { bus: bus.downgrade(), sagas, steps, topic });
         // First, so that what is delivered again is out of date.
         for (id, version) in shared.sagas.ids(|progress| progress.next() != Next::Nothing) {
+            let _scope = shared.sagas.scope_of(&id).enter();
             shared.sagas.append(&id, version, Transition::Resumed).map_err(|error| not_stored(error, None))?;
         }
         let driver = Arc::clone(&shared);
@@ -354,6 +357,7 @@ impl SagaHandle {
         if saga.state.next() == Next::Nothing {
             return Ok(false);
         }
+        let _scope = self.shared.sagas.scope_of(id).enter();
         match self.shared.sagas.append(id, saga.version, Transition::Resumed) {
             // It goes on as it is.
             Err(error) if error.is_conflict() => Ok(true),

@@ -9,6 +9,7 @@ mod held;
 #[path = "support/until.rs"]
 mod until;
 
+use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ use folder::Folder;
 use held::held;
 use nervebus::rusqlite::Connection;
 use nervebus::{
-    Bus, DedupWindow, Event, Lane, ManualClock, NameRule, Outbox, OutboxError, OutboxEvent, OutboxRelay, Overflow, json,
+    Baggage, Bus, DedupWindow, Event, Lane, ManualClock, NameRule, Outbox, OutboxError, OutboxEvent, OutboxRelay,
+    Overflow, TraceContext, json,
 };
 use serde::{Serialize, Serializer};
 use until::{GUARD, until};
@@ -138,6 +140,48 @@ fn an_event_has_what_was_recorded_with_it() {
     assert_eq!((source.as_deref(), correlation.as_deref()), (Some("shop"), Some("req-7")));
     assert!(timestamp > 1.6e9, "when it was recorded, by the machine's clock: {timestamp}");
     assert!(line.contains(&id) && id.len() == 32, "{line}");
+    relay.stop();
+}
+
+#[test]
+fn an_event_that_is_recorded_in_a_handler_has_its_cause_trace_and_baggage_and_the_version_it_was_recorded_with() {
+    let shop = Shop::new("carried");
+    let bus = Bus::builder().build().unwrap();
+    let (sender, events) = mpsc::channel();
+    let see = move |event: &Event<'_>| {
+        let (trace, baggage) = (event.trace_context().unwrap(), event.baggage().unwrap().to_string());
+        let said = (trace.to_string(), trace.state().map(str::to_owned), baggage, event.schema_version());
+        sender.send((event.causation_id().unwrap().to_string(), said)).unwrap();
+    };
+    bus.on("order.*").inline().handle(see).unwrap();
+    let connection = Mutex::new(shop.connect());
+    let record = move |_: &Event<'_>| {
+        let mut connection = connection.lock().unwrap();
+        let order = connection.transaction().unwrap();
+        OutboxEvent::new("order.placed", &json!({})).schema_version(3).record(&order).unwrap();
+        order.commit().unwrap();
+    };
+    bus.on("cart.paid").inline().handle(record).unwrap();
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let paid = |id: &str| {
+        let paid = bus.event("cart.paid", json!({})).deadline(Duration::from_secs(1)).event_id(id);
+        let paid = paid.trace_context(TraceContext::parse(trace).unwrap().with_state("vendor=1"));
+        paid.baggage(Baggage::parse("tenant=north").unwrap()).emit().unwrap();
+    };
+    paid("e-1");
+    let relay = shop.start(&bus);
+    let said = (trace.to_owned(), Some("vendor=1".to_owned()), "tenant=north".to_owned(), Some(3));
+    assert_eq!(events.recv_timeout(GUARD).unwrap(), ("e-1".to_owned(), said));
+
+    let (sender, causes) = mpsc::channel();
+    bus.on("cart.paid").inline().handle(move |event| sender.send(event.id().to_string())).unwrap();
+    let plain = bus.event("cart.paid", json!({})).trace_context(TraceContext::parse(trace).unwrap());
+    plain.baggage(Baggage::parse("tenant=north").unwrap()).emit().unwrap();
+    assert_eq!(
+        events.recv_timeout(GUARD).unwrap().0,
+        causes.recv_timeout(GUARD).unwrap(),
+        "an identity of the bus's own"
+    );
     relay.stop();
 }
 

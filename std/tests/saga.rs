@@ -12,7 +12,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use folder::Folder;
-use nervebus::{Bus, DurableLog, Lane, ManualClock, Retry, Saga, SagaError, SagaHandle, SagaState, Step, Value, json};
+use nervebus::{
+    Bus, DurableLog, Lane, ManualClock, Retry, Saga, SagaError, SagaHandle, SagaState, Scope, Step, TraceContext,
+    Value, json,
+};
 use until::{GUARD, until};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -254,6 +257,42 @@ fn what_has_not_ended_goes_on_after_a_restart_and_what_has_does_not() {
     assert_eq!(asked, ["insure trip.booking/stuck/insurance", "book-hotel trip.booking/stuck/hotel"]);
     assert_eq!(trips.status("over").unwrap().state, SagaState::Completed);
     end(&second);
+}
+
+#[test]
+fn what_it_asks_has_the_correlation_and_trace_that_it_was_begun_with_after_a_restart_too() {
+    let folder = Folder::of("saga-context");
+    let trace = TraceContext::new(7, 8).unwrap();
+    let start = |fails: bool| {
+        let bus = build(&folder, &ManualClock::new());
+        let (sender, asked) = mpsc::channel();
+        let answer = move |request: &nervebus::Event<'_>| {
+            let (correlation, trace) = (request.correlation_id().map(str::to_owned), request.trace_context().cloned());
+            sender.send((correlation, trace)).unwrap();
+            if fails { Err("closed") } else { Ok(Value::Null) }
+        };
+        bus.on("insure").answer(answer).unwrap();
+        let retry = Retry::exponential(Duration::from_secs(60)).attempts(100);
+        let saga = Saga::new("trip.booking").step(Step::new("insurance", "insure").timeout(SECOND).attempts(100));
+        (saga.lane("sagas").retry(retry).start(&bus).unwrap(), bus, asked)
+    };
+    let (first, bus, asked) = start(true);
+    let scope = Scope::new().with_correlation_id("request 7").with_trace_context(trace.clone()).enter();
+    first.begin("t1", json!({})).unwrap();
+    drop(scope);
+    let said = (Some("request 7".to_owned()), Some(trace));
+    assert_eq!(asked.recv_timeout(GUARD).unwrap(), said);
+    let scope = Scope::new().with_correlation_id("operator").enter();
+    assert!(first.resume("t1").unwrap());
+    drop(scope);
+    assert_eq!(asked.recv_timeout(GUARD).unwrap(), said, "resumed");
+    bus.shutdown(Duration::ZERO);
+    drop((bus, first));
+
+    let (second, bus, asked) = start(false);
+    assert_eq!(asked.recv_timeout(GUARD).unwrap(), said, "started again");
+    assert_eq!(second.wait("t1", GUARD).unwrap().state, SagaState::Completed);
+    end(&bus);
 }
 
 #[test]

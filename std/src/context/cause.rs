@@ -4,6 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use super::handled;
+#[cfg(feature = "outbox")]
+use crate::event_id::EventId;
 
 thread_local! {
     /// How many dispatches were nested when the identity was noted; 0 for none. Without a destructor, as whatever emits
@@ -50,6 +52,14 @@ pub(crate) fn given() -> Option<Arc<str>> {
     // What is handled further down has another depth, and what is handled beside it has ended.
     let depth = DEPTH.get();
     if depth != 0 && depth == handled().depth() { noted() } else { None }
+}
+
+/// The identity of the event that this thread is handling, whoever gave it.
+#[cfg(feature = "outbox")]
+pub(crate) fn id() -> Option<String> {
+    let super::Handled { bus, seq, .. } = handled();
+    let made = || (handled().depth() != 0 && bus != 0 && seq != 0).then(|| EventId::made(bus, seq).to_string());
+    given().map(|id| (*id).to_owned()).or_else(made)
 }
 
 #[cold]

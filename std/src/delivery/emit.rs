@@ -82,6 +82,7 @@ impl Engine {
         how: How<'_>,
     ) -> Result<Receipt, EmitError<P>> {
         let checked = self.names.check(name).map_err(Refused::InvalidTopic);
+        let checked = checked.and_then(|()| how.can_be_said());
         let checked = checked.and_then(|()| self.may_be_known(pass.number(), name, &payload, how));
         match checked.and_then(|()| Ok(self.directory.topic(name)?)) {
             Ok(topic) => self.emit_on(pass, place, &topic, &topic.table.load(), payload, how, topic.is_bare()),
@@ -363,6 +364,9 @@ impl Engine {
     /// Emits an event of the bus's own: never waits for a lane, never fails; what finds no room is dropped and counted.
     #[cold]
     pub(crate) fn emit_system(&self, name: &str, payload: serde_json::Value, cause: Option<&OwnedEvent>) {
+        if let Some(log) = self.log.as_ref().filter(|log| log.is_held()) {
+            return log.put_off(name, payload, cause);
+        }
         // Before anything of it can be seen.
         count::add(&self.system_begun, 1);
         let cause = cause.map(OwnedEvent::as_event);
@@ -375,7 +379,9 @@ impl Engine {
         let place = place();
         let number = self.gate.pass_by(place.stripe, Exit::System as usize);
         let hops = context::handled().hops;
-        let _scope = context::Handling::enter(self.bus, cause.map_or(0, |cause| cause.head.seq), hops, None);
+        // The number of an event of an earlier run is another event's in this one, so it is nobody's cause.
+        let of = cause.filter(|cause| cause.bus == self.bus).map_or(0, |cause| cause.head.seq);
+        let _scope = context::Handling::enter(self.bus, of, hops, None);
         let _known = Known::by(cause.and_then(|cause| cause.head.given_id()));
         let route = topic.table.load();
         let mut envelope = Envelope::new(Head::new(number), topic.id, route.version(), Body::new(payload));

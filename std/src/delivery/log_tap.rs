@@ -14,6 +14,7 @@ use crate::delivery::envelope::Envelope;
 use crate::delivery::failure::drop_quietly;
 use crate::delivery::lane::{Patience, Pushed, Queue};
 use crate::delivery::waking::WakerSlot;
+use crate::event::OwnedEvent;
 use crate::platform::place::Place;
 use crate::platform::threads::Latch;
 
@@ -101,6 +102,18 @@ pub(crate) trait Order: fmt::Debug {
 thread_local! {
     /// The log whose order this thread holds; 0 for none.
     static HELD: Cell<u64> = const { Cell::new(0) };
+
+    /// What is to be emitted when this thread has given orders back.
+    static PUT_OFF: RefCell<Vec<PutOff>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A record of the bus's own that came about while its thread had the order.
+#[derive(Debug)]
+pub(crate) struct PutOff {
+    bus: u64,
+    pub(crate) name: Box<str>,
+    pub(crate) payload: serde_json::Value,
+    pub(crate) cause: Option<OwnedEvent>,
 }
 
 /// The order, held by this thread.
@@ -146,12 +159,33 @@ impl LogTap {
     /// the turn; so it comes soon.
     pub(crate) fn enter(&self) -> Held<'_> {
         // What is dropped while an event goes in may emit itself, on this thread: its turn is now.
-        if HELD.with(Cell::get) == self.bus {
+        if self.is_held() {
             return Held(RefCell::new(None));
         }
         let guard = self.order.lock().unwrap_or_else(PoisonError::into_inner);
         HELD.with(|held| held.set(self.bus));
         Held(RefCell::new(Some(guard)))
+    }
+
+    /// Whether this thread has the turn.
+    pub(crate) fn is_held(&self) -> bool {
+        HELD.with(Cell::get) == self.bus
+    }
+
+    /// Keeps a record until this thread has given the turn back: the record's inline handlers may wait for another emitter.
+    pub(crate) fn put_off(&self, name: &str, payload: serde_json::Value, cause: Option<&OwnedEvent>) {
+        let record = PutOff { bus: self.bus, name: name.into(), payload, cause: cause.cloned() };
+        // A thread that ends takes what it cannot keep along.
+        let _ = PUT_OFF.try_with(|records| records.borrow_mut().push(record));
+    }
+
+    /// The records that were kept, unless this thread has the turn still.
+    pub(crate) fn due(&self) -> Vec<PutOff> {
+        if self.is_held() {
+            return Vec::new();
+        }
+        let own = |record: &mut PutOff| record.bus == self.bus;
+        PUT_OFF.try_with(|records| records.borrow_mut().extract_if(.., own).collect()).unwrap_or_default()
     }
 
     fn waiting(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Commit>>> {

@@ -11,6 +11,8 @@ use serde_json::Value;
 use super::error::OutboxError;
 use super::{Outbox, Waiting};
 use crate::bus::Bus;
+use crate::context::baggage::Baggage;
+use crate::context::trace::TraceContext;
 use crate::emission::Emission;
 use crate::error::EmitError;
 use crate::platform::clock::{Clock, nanos};
@@ -295,6 +297,19 @@ fn send(bus: &Bus, row: Waiting) -> Sent {
     }
     if let Some(correlation) = row.correlation {
         emission = emission.correlation_id(correlation);
+    }
+    if let Some(cause) = row.causation {
+        emission = emission.causation_id(cause);
+    }
+    if let Some(version) = row.schema_version {
+        emission = emission.schema_version(version);
+    }
+    if let Some(trace) = row.traceparent.as_deref().and_then(TraceContext::parse) {
+        let trace = row.tracestate.iter().fold(trace, |trace, state| trace.with_state(state));
+        emission = emission.trace_context(trace);
+    }
+    if let Some(baggage) = row.baggage.as_deref().and_then(Baggage::parse) {
+        emission = emission.baggage(baggage);
     }
     emit(bus, &row.topic, emission)
 }

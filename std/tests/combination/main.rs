@@ -5,13 +5,18 @@
     reason = "tests start threads and stop at the first surprise"
 )]
 
+mod fields;
 mod flight;
+#[path = "../support/folder.rs"]
+mod folder;
 #[path = "../support/gate.rs"]
 mod gate;
 #[path = "../support/held.rs"]
 mod held;
+mod journey;
 mod parking;
 mod pool;
+mod refusals;
 mod threads;
 #[path = "../support/until.rs"]
 mod until;

@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::fmt;
 use std::io;
 use std::ops::Index;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -79,6 +80,14 @@ impl<'a> Draft<'a> {
             Subject::Content(content) => content.version(),
             Subject::Value { value, .. } => value.version(),
         })
+    }
+
+    /// For how long its type says that it is worth delivering.
+    pub(crate) fn ttl(&self) -> Option<Duration> {
+        match &self.subject {
+            Subject::Content(content) => content.ttl(),
+            Subject::Value { value, .. } => value.ttl(),
+        }
     }
 
     /// The payload as JSON, as handlers see it: [personal data](crate::TypedEvent::PII) is redacted. `null` when its

@@ -69,6 +69,7 @@ impl Engine {
     pub(super) fn forget(&self, how: How<'_>) {
         if let Some((window, key)) = self.guards.window.as_ref().zip(how.identity())
             && !how.is_system()
+            && !how.is_replayed()
         {
             window.forget(key);
         }

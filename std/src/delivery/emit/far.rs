@@ -35,9 +35,7 @@ impl Engine {
         how: How<'_>,
         receipt: &mut Receipt,
     ) -> Result<Exit, Refused> {
-        if let Some(error) = how.invalid() {
-            return Err(Refused::InvalidAttribute(Box::new(error.clone())));
-        }
+        how.can_be_said()?;
         if topic.is_command() && !how.is_system() && !how.is_replayed() && !self.directory.has_handler(topic, route) {
             return Err(Refused::NoHandler(topic.name.clone()));
         }

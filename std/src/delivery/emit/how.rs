@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::Refused;
 use crate::context::Lineage;
 use crate::delivery::class::Class;
 use crate::delivery::envelope::Meta;
@@ -81,9 +82,12 @@ impl How<'_> {
         meta.idempotency_key.as_deref().or(meta.event_id.as_deref())
     }
 
-    /// Why what the emitter said cannot be taken.
-    pub(super) fn invalid(&self) -> Option<&AttributeError> {
-        self.extra?.invalid.as_deref()
+    /// Refuses what the emitter said, if it cannot be taken.
+    pub(super) fn can_be_said(&self) -> Result<(), Refused> {
+        match self.extra.and_then(|extra| extra.invalid.as_ref()) {
+            None => Ok(()),
+            Some(error) => Err(Refused::InvalidAttribute(error.clone())),
+        }
     }
 
     /// Whether the event was recorded already.

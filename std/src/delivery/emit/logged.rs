@@ -3,7 +3,7 @@
 //! Whoever emits on a durable topic takes the log's order first, then a number, then puts the event in its lanes, then in
 //! the log, and gives the order back. So among durable topics the order of numbers, that in the log and that in each lane
 //! are the same. Nobody waits for room while he holds the order: an attempt that finds none is taken back, and made again
-//! when there is some. Inline handlers run after the order was given back.
+//! when there is some. Inline handlers run after the order was given back, those of the bus's own records as well.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::delivery::directory::{TopicRoute, TopicState};
 use crate::delivery::engine::Engine;
 use crate::delivery::envelope::Envelope;
 use crate::delivery::lane::{Overflow, Patience, Queue};
-use crate::delivery::log_tap::LogTap;
+use crate::delivery::log_tap::{LogTap, PutOff};
 use crate::error::EmitError;
 use crate::payload::Payload;
 use crate::platform::place::Place;
@@ -56,6 +56,9 @@ impl Engine {
                 Target::Topic(topic, route) => self.emit_to(topic, route, payload, attempt),
             };
             drop(order);
+            for PutOff { name, payload, cause, .. } in log.due() {
+                self.emit_system(&name, payload, cause.as_ref());
+            }
             let waited = match emitted {
                 // This is what an attempt that was taken back looks like.
                 Err(EmitError::Full { lane, payload: back }) if lane.is_empty() && wanted != Patience::Later => {

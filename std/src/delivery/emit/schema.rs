@@ -25,7 +25,10 @@ impl Engine {
         let content = envelope.body.content();
         match schemas.at_emit(&topic.name, said.or_else(|| content.version()), content) {
             Verdict::Fits => Ok(()),
-            Verdict::Refused(mismatch) => Err(Refused::SchemaMismatch(mismatch)),
+            Verdict::Refused(mut mismatch) => {
+                mismatch.value = mismatch.value.take().map(|value| self.screen.owned(value));
+                Err(Refused::SchemaMismatch(mismatch))
+            }
             Verdict::Told(mismatch) => {
                 self.tell_of_mismatch(&mismatch);
                 Ok(())

@@ -138,13 +138,15 @@ impl Engine {
     ) {
         let mut head = Head::new(number);
         head.stamp(&self.clock);
-        // A chain that is too long is a refusal of its own, which comes first where there are handlers.
-        let _ = self.inherit(&mut head, false);
-        (head.key, head.lineage) = (how.key, lineage);
         if let Some(extra) = how.extra {
+            // Before what is inherited, which may be said in the same place.
             head.meta.clone_from(&extra.meta);
             head.set_class(extra.class);
         }
+        // A chain that is too long is a refusal of its own, which comes first where there are handlers.
+        let _ = self.inherit(&mut head, false);
+        (head.key, head.lineage) = (how.key, lineage);
+        keep_type(&mut head, draft);
         let is_unfit = report.errors.iter().any(|issue| UNFIT.contains(&&*issue.rule));
         // `Serialize` is the user's.
         let payload = if is_unfit { None } else { caught(|| draft.payload().clone()).ok() };
@@ -181,6 +183,19 @@ impl Engine {
             issue.value = issue.value.take().map(|value| self.screen.owned(value));
         }
         report
+    }
+}
+
+/// Has an event say itself what its type said of it: the letter's payload is JSON, which says nothing.
+fn keep_type(head: &mut Head, draft: &Draft<'_>) {
+    let (version, ttl) = (draft.schema_version(), draft.ttl());
+    if version.is_none() && ttl.is_none() {
+        return;
+    }
+    let meta = Arc::make_mut(head.meta.get_or_insert_default());
+    meta.schema_version = version;
+    if let Some(ttl) = ttl {
+        meta.headers.get_or_insert_default().ttl.get_or_insert(ttl);
     }
 }
 
