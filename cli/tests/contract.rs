@@ -114,9 +114,12 @@ fn two_schemas_are_compared_as_such() {
     assert!(table.contains("type_narrowed  /n  type: \"number\" -> \"integer\"") && !table.contains("/m"), "{table}");
     let (_, table, _) = folder.run(&["contract", "check", "a.v1.json", "a.v2.json", "--open-content"]);
     assert!(table.starts_with("2 breaking changes") && table.contains("open_property_added"), "{table}");
+    folder.write("odd.json", r#"{"type": "objekt"}"#);
+    let (_, table, _) = folder.run(&["contract", "check", "a.v1.json", "odd.json"]);
+    assert!(table.contains("unknown  /  type: \"objekt\""), "the old schema says something there as well: {table}");
     folder.write("contract.json", contract(json!({})));
     let (code, _, stderr) = folder.run(&["contract", "check", "a.v1.json", "contract.json"]);
-    assert!(code == 3 && stderr.contains("a contract, and the other a schema"), "{stderr}");
+    assert!(code == 3 && stderr.contains("OLD is a JSON Schema, and NEW a contract"), "{stderr}");
 }
 
 #[test]
@@ -152,7 +155,10 @@ fn wrong_lines_exit_with_2_and_wrong_files_with_3() {
     folder.write("broken.json", "{\"nervebus_contract\": ");
     folder.write("odd.json", contract(json!({"order.placed": {"versions": {"one": {}}}})));
     folder.write("misspelt.json", contract(json!({"order.placed": {"versions": {}, "catgory\u{1b}": "event"}})));
-    let cases: [(&[&str], i32, &str); 9] = [
+    folder.write("letters.json", "{\"letters\": []}");
+    folder.write("list.json", "[]");
+    folder.write("schema.json", "{\"type\": \"object\"}");
+    let cases: [(&[&str], i32, &str); 14] = [
         (&["contract", "check", "old.json"], 2, "needs OLD and NEW"),
         (
             &["contract", "check", "old.json", "new.json", "--mode", "sideways"],
@@ -162,8 +168,13 @@ fn wrong_lines_exit_with_2_and_wrong_files_with_3() {
         (&["contract", "check", "old.json", "new.json", "--strict"], 2, "no option '--strict'"),
         (&["contract", "export", "old.json"], 2, "--asyncapi"),
         (&["contract", "show"], 2, "needs a FILE"),
-        (&["contract", "check", "old.json", "missing.json"], 3, "cannot read missing.json"),
-        (&["contract", "show", "broken.json"], 3, "broken.json is no JSON: EOF"),
+        (&["contract", "check", "old.json", "missing.json"], 3, "cannot read 'missing.json'"),
+        (&["contract", "check", "letters.json", "letters.json"], 3, "'letters.json' is no contract, which"),
+        (&["contract", "check", "schema.json", "list.json"], 3, "'list.json' is no contract, which"),
+        (&["contract", "check", "old.json", "schema.json"], 3, "OLD is a contract, and NEW a JSON Schema"),
+        (&["contract", "check", "schema.json", "old.json"], 3, "OLD is a JSON Schema, and NEW a contract"),
+        (&["contract", "show", "schema.json"], 3, "'schema.json' is no contract but a JSON Schema"),
+        (&["contract", "show", "broken.json"], 3, "'broken.json' is no JSON: EOF"),
         (&["contract", "show", "odd.json"], 3, "/topics/order.placed/versions/one: a version is a whole number"),
         (&["contract", "show", "misspelt.json"], 3, "/topics/order.placed/catgory\\u{1b}: there are category, key"),
     ];

@@ -76,7 +76,7 @@ fn run(args: impl Iterator<Item = OsString>) -> Result<(), Box<dyn Error>> {
     let mut parser = lexopt::Parser::from_args(args);
     while let Some(arg) = parser.next()? {
         match arg {
-            Arg::Long("port") => port = parser.value()?.parse()?,
+            Arg::Long("port") => port = parser.value()?.parse().map_err(|error| format!("--port: {error}"))?,
             Arg::Long("token") => token = Some(parser.value()?.string()?),
             Arg::Long("help") => {
                 print!("{HELP}");

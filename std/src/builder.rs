@@ -155,7 +155,7 @@ impl Builder {
     ///
     /// let bus = Bus::builder().redact(Redactor::default()).build()?;
     /// bus.on("user.login").handle(|event| Err(format!("no account for {}", event["email"])))?;
-    /// bus.emit_and_wait("user.login", json!({"email": "alice@example.org"}))?;
+    /// let _ = bus.emit_and_wait("user.login", json!({"email": "alice@example.org"}))?;
     /// let letter = &bus.dead_letters().list()[0];
     /// assert_eq!(letter.error, r#"no account for "[REDACTED_EMAIL]""#);
     /// assert_eq!(letter.event["email"], "alice@example.org", "what would be sent back");

@@ -162,7 +162,7 @@ impl CloudEvent {
         let data = match (fields.remove("data"), base64) {
             (None, base64) => base64,
             (Some(data), None) => Some(CloudData::Json(data)),
-            (Some(_), Some(_)) => return Err(CloudEventError::Repeated { field: "data".to_owned() }),
+            (Some(_), Some(_)) => return Err(CloudEventError::Data { rule: error::TWO_FORMS }),
         };
         let mut draft = Draft::default();
         for (name, value) in fields.into_iter().filter(|(_, value)| !value.is_null()) {
@@ -341,7 +341,7 @@ impl Draft {
     fn extend(&mut self, name: &str, value: CloudValue) -> Result<(), CloudEventError> {
         if name == "data" || name.is_empty() || !name.bytes().all(is_name_byte) {
             let rule = "named by lower-case letters and digits, and not \"data\"";
-            return Err(CloudEventError::invalid(name, value.to_string(), rule));
+            return Err(CloudEventError::invalid(name, name, rule));
         }
         match self.extensions.insert(name.to_owned(), value) {
             None => Ok(()),

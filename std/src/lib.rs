@@ -30,6 +30,7 @@
 //!
 //! What an event inherits, correlation, trace, baggage and deadline, it has from the event whose handler emits it, or from the
 //! [`Scope`] that it is emitted in.
+//!
 //! What payloads look like can be said as JSON Schemas, by topic and version. A [`Contract`] is a document of them, and
 //! [`Compatibility`] says which changes of one break whom; a `SchemaRegistry` (feature `schema`) makes them from types, and a
 //! bus holds events against them.
@@ -50,11 +51,13 @@
 //! [`Bus::replay`] gives events of the audit log, of the durable log, or of any [`Record`]s to handlers once more.
 //!
 //! [`CloudEvent`] is an event as other systems say it, in JSON or over HTTP; [`Headers`] has a table of what can be said of one.
+//!
 //! # Patterns
 //!
 //! Built on the durable log: `Aggregates` (state that is folded from events, with commands that are decided against it),
 //! `Projection` (a read model that follows the log) and `Saga` (steps that are done, or
 //! undone). With the feature `outbox`: `Outbox`, events that are recorded in a transaction of the user's own.
+//!
 //! # Over HTTP
 //!
 //! With the feature `console`, the module `console` is a router of figures, graph, dead letters and live events, and a page
@@ -126,6 +129,10 @@ pub use nervebus_macros::Event;
 #[cfg(feature = "outbox")]
 #[cfg_attr(docsrs, doc(cfg(feature = "outbox")))]
 pub use rusqlite;
+/// What types have their schemas from; see [`SchemaRegistry::register`].
+#[cfg(feature = "schema")]
+#[cfg_attr(docsrs, doc(cfg(feature = "schema")))]
+pub use schemars;
 pub use serde_json::{Value, json};
 
 pub use crate::admission::dedup::DedupWindow;

@@ -49,7 +49,7 @@ fn figures_and_graph_are_those_of_the_bus() {
     assert_eq!(topology["fingerprint"], format!("{:016x}", bus.topology().fingerprint()));
     let finding = &topology["findings"][0];
     assert_eq!((&finding["finding"], &finding["topic"]), (&json!("orphan"), &json!("mail.queued")));
-    assert_eq!(finding["message"], r#"topic "mail.queued" is emitted on, and nobody listens"#);
+    assert_eq!(finding["message"], r#"nobody listens to topic "mail.queued""#);
     assert_eq!(served.get("/topology?format=dot").body, bus.topology().to_dot());
     assert_eq!(served.get("/topology?format=mermaid").body, bus.topology().to_mermaid());
 }

@@ -100,7 +100,7 @@ fn numbers_move_and_everything_comes_from_the_bus() {
     );
     browser.until("document.querySelectorAll('#topology path.cause').length === 1");
     shop.bus.emit("nobody.listens", json!({})).unwrap();
-    browser.until(&format!("{}.includes('\"nobody.listens\" is emitted on, and nobody listens')", text("findings")));
+    browser.until(&format!("{}.includes('nobody listens to topic \"nobody.listens\"')", text("findings")));
 
     let elsewhere =
         "performance.getEntriesByType('resource').filter(one => !one.name.startsWith(location.origin)).length";

@@ -55,6 +55,7 @@ fn what_is_no_contract_is_named_with_its_place() {
         ("/nervebus_contract", json!(2), "/: a contract has"),
         ("/topic", json!({}), "/topic: there are nervebus_contract"),
         ("/compatibility", json!("sideways"), "/compatibility: \"sideways\""),
+        ("", json!({"nervebus_contract": 1}), "/: \"topics\" is missing"),
         ("/topics", json!([]), "/topics: it is not an object"),
         ("/topics/a..b", json!({}), "/topics/a..b: "),
         ("/topics/card.charge", json!(1), "/topics/card.charge: it is not an object"),

@@ -262,6 +262,19 @@ fn a_time_that_is_no_number_is_ignored_and_an_event_without_one_has_the_time_of_
 }
 
 #[test]
+fn an_identity_is_printed_as_the_text_that_logs_have() {
+    let bus = Bus::builder().build().unwrap();
+    let (handler, seen) = passing_on(|event| (format!("{:?}", event.id()), event.id().to_string()));
+    bus.subscribe("*", handler).unwrap();
+    bus.emit("t", ()).unwrap();
+    bus.event("t", ()).event_id("e-1").emit().unwrap();
+    for _ in 0..2 {
+        let (printed, text) = seen.recv_timeout(GUARD).unwrap();
+        assert_eq!(printed, format!("EventId({text:?})"));
+    }
+}
+
+#[test]
 fn a_record_is_emitted_with_everything_it_came_with() {
     let bus = Bus::builder().build().unwrap();
     let (handler, seen) = passing_on(|event| {

@@ -59,7 +59,7 @@ fn orphans_idle_handlers_and_loops_are_found() {
     assert_eq!(
         sentences(&bus.topology()),
         [
-            r#"topic "mail.queued" is emitted on, and nobody listens"#,
+            r#"nobody listens to topic "mail.queued""#,
             r#"handler "greet" listens to "user.*", which no topic matches"#,
             r#"handler "thank" listens to "order.shipped", and was never called"#,
             "topics follow from each other: order.placed, order.shipped",

@@ -435,7 +435,10 @@ fn rules_that_cannot_be_kept_fail_when_the_bus_is_built() {
         (Validation::new().max_nesting(1_001), "validation.max_nesting is 1001, outside its range 0..=1000"),
         (Validation::new().domains(["a.b"]), r#"validation.domains: "a.b" is no domain"#),
         (Validation::new().domains(["user", ""]), r#"validation.domains: "" is no domain"#),
+        (Validation::new().domains(Vec::<String>::new()), "validation.domains: no domain is named"),
         (Validation::new().require("*", ""), r#"validation.require: "" is no path"#),
+        (Validation::new().require("*", "/a~2"), r#"validation.require: "/a~2" is no JSON Pointer"#),
+        (Validation::new().require("*", "/a~"), r#"validation.require: "/a~" is no JSON Pointer"#),
         (Validation::new().require("*", "a..b"), r#"validation.require: "a..b" is no path"#),
     ] {
         let error = refused(rules);
@@ -445,6 +448,7 @@ fn rules_that_cannot_be_kept_fail_when_the_bus_is_built() {
     assert!(matches!(error, BuildError::Pattern { .. }), "{error}");
     let built = |builder: Builder| builder.build().map(drop);
     built(Bus::builder().validate(Validation::new().max_nesting(0).max_payload_bytes(1 << 30))).unwrap();
+    built(Bus::builder().validate(Validation::new().require("*", "/a~1b~0"))).unwrap();
 }
 
 #[test]

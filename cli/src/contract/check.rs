@@ -2,7 +2,7 @@
 
 use std::io;
 
-use nervebus::{Breaking, Compatibility, ContentModel, Value, json};
+use nervebus::{Breaking, Change, Compatibility, ContentModel, Value, json};
 
 use super::{Document, read};
 use crate::Outcome;
@@ -75,7 +75,8 @@ fn run(mut arguments: Arguments) -> Result<Outcome, UsageError> {
             let found = mode.unwrap_or_default().breaking(&old, &new, model).into_iter();
             found.map(|breaking| (String::new(), None, breaking)).collect()
         }
-        Ok(_) => return Ok(cannot_read(&"one of the files is a contract, and the other a schema")),
+        Ok((Document::Contract(_), _)) => return Ok(cannot_read(&"OLD is a contract, and NEW a JSON Schema")),
+        Ok((Document::Schema(_), _)) => return Ok(cannot_read(&"OLD is a JSON Schema, and NEW a contract")),
         Err(error) => return Ok(cannot_read(&error)),
     };
     let written = if arguments.json { write_json(&rows) } else { write_table(&rows) };
@@ -130,6 +131,10 @@ fn line((topic, versions, breaking): &Row) -> [String; 5] {
     };
     let values = match (&breaking.old, &breaking.new) {
         (None, None) => breaking.keyword.clone(),
+        // The other side may well say something: it is not compared.
+        (old, None) | (None, old) if breaking.change == Change::Unknown => {
+            format!("{}: {}", breaking.keyword, shown(old))
+        }
         (old, new) => format!("{}: {} -> {}", breaking.keyword, shown(old), shown(new)),
     };
     let direction = breaking.direction.as_str().to_owned();

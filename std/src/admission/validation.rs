@@ -168,7 +168,7 @@ impl Validation {
     }
 
     /// The domains that events may be of: the first segments of their names. Called again, it allows more. Default: all but
-    /// `system`.
+    /// `system`. A bus for which no domain at all was named is not built.
     pub fn domains<D: Into<String>>(mut self, domains: impl IntoIterator<Item = D>) -> Self {
         self.domains.get_or_insert_default().extend(domains.into_iter().map(Into::into));
         self
@@ -267,6 +267,9 @@ impl Validation {
         let size = |limit: Option<usize>| limit.map_or(1, |limit| limit as u64);
         range::number(|| "validation.max_payload_bytes".into(), size(self.max_bytes), 1, MAX_BYTES)?;
         range::number(|| "validation.max_nesting".into(), size(self.max_nesting), 0, MAX_NESTING)?;
+        if self.domains.as_ref().is_some_and(Vec::is_empty) {
+            return setting("domains", "no domain is named, and every event would be refused".into());
+        }
         for domain in self.domains.iter().flatten() {
             if Topic::new(domain).is_err() || domain.contains('.') {
                 return setting("domains", format!("{domain:?} is no domain, which is one segment of a name"));
@@ -275,8 +278,14 @@ impl Validation {
         for Required { pattern, path } in &self.required {
             Pattern::new(pattern)
                 .map_err(|error| BuildError::Pattern { field: "validation.require".into(), rule: error.to_string() })?;
-            let has_gap = if path.starts_with('/') { false } else { path.split('.').any(str::is_empty) };
-            if has_gap {
+            if path.starts_with('/') {
+                if has_wrong_escape(path) {
+                    return setting(
+                        "require",
+                        format!("{path:?} is no JSON Pointer: '~' is written '~0', and '/' '~1'"),
+                    );
+                }
+            } else if path.split('.').any(str::is_empty) {
                 return setting("require", format!("{path:?} is no path, which is keys with dots between"));
             }
         }
@@ -385,6 +394,11 @@ impl Validation {
             let _ = caught(|| listener(draft, report));
         }
     }
+}
+
+/// Whether a JSON Pointer has a `~` that stands for nothing: no key would ever match it.
+fn has_wrong_escape(path: &str) -> bool {
+    path.split('~').skip(1).any(|rest| !rest.starts_with(['0', '1']))
 }
 
 /// What a path leads to.

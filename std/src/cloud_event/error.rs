@@ -5,6 +5,9 @@ use std::fmt;
 use crate::headers::attributes::AttributeError;
 use crate::records::line::{LineError, Shown};
 
+/// What is said of a document that has both `data` and `data_base64`.
+pub(super) const TWO_FORMS: &str = r#"in "data" or in "data_base64", and is in both"#;
+
 /// Why a document or a message is no [`CloudEvent`](crate::CloudEvent), or why one cannot be what is asked for.
 ///
 /// Its text is one short line; what comes from the input is shown in quotes, escaped and cut after 64 characters. Data is
@@ -33,7 +36,7 @@ pub enum CloudEventError {
         /// Which one.
         field: String,
     },
-    /// The data is not what is said of it.
+    /// The data is not what is said of it, or is there in two forms.
     Data {
         /// What it must be.
         rule: &'static str,
@@ -63,7 +66,12 @@ impl CloudEventError {
 impl fmt::Display for CloudEventError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Document(error) => error.fmt(f),
+            Self::Document(error) => {
+                // A line of a log has the same errors, and says what it is.
+                let text = error.to_string();
+                let rest = text.strip_prefix("the line").map(|rest| format!("the document{rest}"));
+                f.write_str(&rest.unwrap_or(text))
+            }
             Self::Missing { field } => write!(f, "field {field:?} is missing"),
             Self::Invalid { field, value, rule } => {
                 write!(f, r#"field "{}" must be {rule}, but is "{}""#, Shown(field), Shown(value))
@@ -84,7 +92,7 @@ impl std::error::Error for CloudEventError {}
 impl From<LineError> for CloudEventError {
     fn from(error: LineError) -> Self {
         match error {
-            LineError::TwoPayloads => Self::Repeated { field: "data".to_owned() },
+            LineError::TwoPayloads => Self::Data { rule: TWO_FORMS },
             error => Self::Document(error),
         }
     }

@@ -120,7 +120,9 @@ pub(super) async fn purge(State(shared): State<Arc<Shared>>, headers: HeaderMap,
     let Purge { ids, topic, reason, handler, all } = read(body).await?;
     let alike = topic.is_some() || reason.is_some() || handler.is_some();
     if usize::from(ids.is_some()) + usize::from(alike) + usize::from(all) != 1 {
-        return Err(Refusal::bad("one of \"ids\", \"all\": true, or \"topic\", \"reason\" and \"handler\""));
+        return Err(Refusal::bad(
+            "the body must say which: \"ids\", or some of \"topic\", \"reason\" and \"handler\", or \"all\": true",
+        ));
     }
     let query = chosen(topic.as_deref(), reason.as_deref(), handler.as_deref())?;
     let purged = shared.ask(move |bus, _| {

@@ -37,7 +37,7 @@ use crate::delivery::subscription::Subscription;
 /// bus.topic::<OrderPlaced>()?.on().name("ship").inline().handle(|_, _| ())?;
 /// let topology = bus.topology();
 /// assert!(topology.to_mermaid().contains("order.shipped"));
-/// assert_eq!(topology.findings()[0].to_string(), r#"topic "order.shipped" is emitted on, and nobody listens"#);
+/// assert_eq!(topology.findings()[0].to_string(), r#"nobody listens to topic "order.shipped""#);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

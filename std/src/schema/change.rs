@@ -133,7 +133,7 @@ pub struct Breaking {
     pub direction: Direction,
     /// The schema's keyword, for example `required` or `maxLength`.
     pub keyword: String,
-    /// What the old schema says there.
+    /// What the old schema says there. Of what is [unknown](Change::Unknown), only what a reader's schema says is given.
     pub old: Option<Value>,
     /// What the new schema says there.
     pub new: Option<Value>,
@@ -152,6 +152,9 @@ impl fmt::Display for Breaking {
         write!(f, "{path}: {} ({} `{}`", self.change, self.direction, self.keyword)?;
         match (&self.old, &self.new) {
             (None, None) => f.write_str(")"),
+            (Some(says), None) | (None, Some(says)) if self.change == Change::Unknown => {
+                write!(f, ", {})", shown(Some(says)))
+            }
             (old, new) => write!(f, ", {} -> {})", shown(old.as_ref()), shown(new.as_ref())),
         }
     }

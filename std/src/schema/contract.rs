@@ -119,9 +119,9 @@ impl Contract {
         known(fields, &[FORM.0, "compatibility", "topics"], "")?;
         let compatibility = mode(fields, "")?.unwrap_or_default();
         let mut topics = BTreeMap::new();
-        for (name, topic) in
-            fields.get("topics").map(|topics| object(topics, "/topics")).transpose()?.into_iter().flatten()
-        {
+        // Without topics, it would be compatible with everything.
+        let Some(given) = fields.get("topics") else { return wrong("", "\"topics\" is missing".into()) };
+        for (name, topic) in object(given, "/topics")? {
             let path = format!("/topics/{}", escaped(name));
             nervebus_core::Topic::new(name).or_else(|error| wrong(&path, error.to_string()))?;
             topics.insert(name.clone(), TopicContract::from_json(topic, &path)?);

@@ -231,7 +231,8 @@ impl SchemaRegistry {
 
     /// Registers the schema of a type, as its `Deserialize` reads it, under its topic and version, with what else the type
     /// says of its events. So an `Option` may be missing, and so may what has a `#[serde(default)]`: such a field can be added
-    /// and stay backward compatible. The type needs `#[derive(JsonSchema)]` from schemars 1.
+    /// and stay backward compatible. The type needs `#[derive(JsonSchema)]` from schemars 1: from a
+    /// dependency of your own, or as `nervebus::schemars::JsonSchema` with `#[schemars(crate = "nervebus::schemars")]`.
     ///
     /// A type with `#[serde(deny_unknown_fields)]` has a closed schema: a field can then be added only as a new version with
     /// an upcaster.
@@ -331,7 +332,8 @@ impl SchemaRegistry {
     }
 
     /// The payload of an old version in the shape of the topic's latest one, and which that is. The latest is that of the
-    /// schemas or of the upcasters, whichever leads further; a topic without upcasters is left as it is.
+    /// schemas or of the upcasters, whichever leads further; a topic without upcasters is left as it is, and so is a
+    /// payload of a version that is later still.
     ///
     /// # Errors
     ///

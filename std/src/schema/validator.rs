@@ -35,7 +35,7 @@ impl Validator {
         let options = jsonschema::options().offline().with_pattern_options(PatternOptions::regex());
         let compiled = options.build(schema).map_err(|error| Flaw {
             path: error.instance_path().as_str().into(),
-            rule: shortened(&error.to_string(), RULE),
+            rule: shortened(&flaw(&error), RULE),
         })?;
         Ok(Self { schema: schema.clone(), compiled })
     }
@@ -86,6 +86,16 @@ impl Validator {
 impl fmt::Debug for Validator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Validator").field(&self.schema).finish()
+    }
+}
+
+/// What is wrong with a schema. Of a pattern that is refused, the validator says no more than that.
+fn flaw(error: &ValidationError<'_>) -> String {
+    match error.kind() {
+        ValidationErrorKind::Format { format } if format == "regex" => {
+            format!("{error}; it may have neither look-around nor back references")
+        }
+        _ => error.to_string(),
     }
 }
 

@@ -98,8 +98,12 @@ fn what_breaks_a_rule_is_named() {
         assert!(text.len() < 400 && !text.chars().any(char::is_control), "{text}");
     }
     let twice = parse(&with("data_base64", json!("AAEC"))).unwrap_err();
-    assert_eq!(twice, CloudEventError::Repeated { field: "data".into() });
-    assert!(matches!(parse(&json!([])), Err(CloudEventError::Document(LineError::NotAnObject { .. }))));
+    assert!(matches!(twice, CloudEventError::Data { .. }) && twice.to_string().contains("data_base64"), "{twice}");
+    let array = parse(&json!([])).unwrap_err();
+    assert!(matches!(array, CloudEventError::Document(LineError::NotAnObject { .. })));
+    assert_eq!(array.to_string(), "the document must be a JSON object, but is an array");
+    let named = parse(&with("Tenant", json!("acme"))).unwrap_err().to_string();
+    assert!(named.ends_with(r#"but is "Tenant""#), "its name is what is wrong: {named}");
     assert!(matches!(CloudEvent::parse(b"{"), Err(CloudEventError::Document(LineError::NotJson { .. }))));
     assert!(matches!(CloudEvent::parse(b"\xff"), Err(CloudEventError::Document(LineError::NotUtf8 { .. }))));
 }

@@ -117,10 +117,10 @@ fn a_body_that_is_too_long_or_says_too_little_changes_nothing() {
     let long = format!(r#"{{"all": true, "topic": "{}"}}"#, "x".repeat(16 << 10));
     for (body, status, why) in [
         (&*long, 413, "the body has more than 16384 bytes"),
-        ("", 400, "one of \"ids\", "),
-        ("{}", 400, "one of \"ids\", "),
-        (r#"{"all": false}"#, 400, "one of \"ids\", "),
-        (r#"{"all": true, "topic": "order.*"}"#, 400, "one of \"ids\", "),
+        ("", 400, "the body must say which: "),
+        ("{}", 400, "the body must say which: "),
+        (r#"{"all": false}"#, 400, "the body must say which: "),
+        (r#"{"all": true, "topic": "order.*"}"#, 400, "the body must say which: "),
         (r#"{"al": true}"#, 400, "the body is not what is wanted: unknown field `al`"),
         (r#"{"all": true"#, 400, "the body is not what is wanted: "),
         (r#"{"topic": "order."}"#, 400, "pattern \"order.\": "),

@@ -12,7 +12,7 @@ use super::Topology;
 #[serde(tag = "finding", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum TopologyFinding {
-    /// A topic is emitted on, and nobody listens.
+    /// Nobody listens to a topic that is known: one that was emitted on or that a type says is, or that had a listener once.
     Orphan {
         /// The topic.
         topic: String,
@@ -55,7 +55,7 @@ pub enum TopologyFinding {
 impl fmt::Display for TopologyFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Orphan { topic } => write!(f, "topic {topic:?} is emitted on, and nobody listens"),
+            Self::Orphan { topic } => write!(f, "nobody listens to topic {topic:?}"),
             Self::Idle { handler, pattern, nothing_matches: true } => {
                 write!(f, "handler {handler:?} listens to {pattern:?}, which no topic matches")
             }
