@@ -288,6 +288,18 @@ fn a_rule_sees_what_is_said_of_an_event() {
 }
 
 #[test]
+fn a_rule_sees_the_headers_of_an_event() {
+    let bus = with(Validation::new().rule("tenant", |event| match event.attribute("tenant") {
+        Some(_) => Ok(()),
+        None => Err(format!("no tenant, for {:?}", event.headers().and_then(|headers| headers.destination.as_deref()))),
+    }));
+    let emission = || bus.event("order.placed", json!({})).destination("billing");
+    let refused = report_of(emission().emit().unwrap_err());
+    assert_eq!(refused.errors[0].message, r#"no tenant, for Some("billing")"#);
+    assert!(emission().attribute("tenant", "acme").emit().is_ok());
+}
+
+#[test]
 fn a_rule_sees_what_an_event_inherits() {
     let bus = with(Validation::new().rule("traced", |event| event.correlation_id().map(drop).ok_or("untraced".into())));
     let inner = bus.downgrade();

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::headers::Headers;
 use crate::payload::{Carried, Content};
 
 /// An event that is about to be emitted, as the rules of a [`Validation`](crate::Validation) see it.
@@ -42,6 +43,7 @@ pub(crate) struct Said<'a> {
     pub(crate) event_id: Option<&'a str>,
     pub(crate) idempotency_key: Option<&'a str>,
     pub(crate) schema_version: Option<u32>,
+    pub(crate) headers: Option<&'a Headers>,
 }
 
 impl<'a> Draft<'a> {
@@ -72,6 +74,16 @@ impl<'a> Draft<'a> {
     /// What it has in common with other events that mean the same, if the emitter said so.
     pub fn idempotency_key(&self) -> Option<&'a str> {
         self.said.idempotency_key
+    }
+
+    /// What else the emitter said of it, if anything.
+    pub fn headers(&self) -> Option<&'a Headers> {
+        self.said.headers
+    }
+
+    /// The [attribute](crate::Emission::attribute) of this name, if the emitter said one.
+    pub fn attribute(&self, name: &str) -> Option<&'a str> {
+        self.headers()?.attributes.get(name)
     }
 
     /// The version of the payload's shape: that of its type, or what the emitter said.

@@ -212,5 +212,6 @@ fn said<'a>(how: How<'a>, lineage: Option<&'a Lineage>) -> Said<'a> {
         event_id: meta.and_then(|meta| meta.event_id.as_deref()),
         idempotency_key: meta.and_then(|meta| meta.idempotency_key.as_deref()),
         schema_version: meta.and_then(|meta| meta.schema_version),
+        headers: meta.and_then(|meta| meta.headers.as_deref()),
     }
 }
