@@ -434,6 +434,10 @@ impl Bus {
     /// Shuts the bus down: refuses new events, delivers what waits until the deadline, writes the audit log out, and
     /// returns a written account.
     ///
+    /// Events are refused whoever emits them: what a handler emits while the bus drains ends with
+    /// [`EmitError::Closed`](crate::EmitError::Closed) as well. Where a chain of events is to come to its end, wait for that
+    /// before, for example until [`Stats::pending`](crate::Stats::pending) is 0.
+    ///
     /// What is left when the deadline passes becomes dead letters with the reason `shutdown`. Retries that are due before
     /// it are waited for; those that are not become such letters at once. A handler that still
     /// runs then is left to itself. Called again, it reports again; called by several threads at once, it ends with the

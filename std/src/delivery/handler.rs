@@ -12,6 +12,13 @@ use crate::delivery::failure::{HandlerError, drop_quietly};
 use crate::event::{Event, OwnedEvent};
 
 /// What a handler may return: nothing, or a `Result` whose error can be boxed (`String`, `&str`, any error type).
+///
+/// What an emit in a handler returns is not one of these; `.map(drop)` makes it one.
+#[diagnostic::on_unimplemented(
+    message = "a handler cannot return `{Self}`",
+    label = "a handler of this returns `{Self}`",
+    note = "a handler returns nothing, or a `Result<(), E>` of a text or an error; `.map(drop)` makes one of others"
+)]
 pub trait HandlerResult {
     /// The error that the bus records.
     ///
