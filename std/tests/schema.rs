@@ -139,8 +139,9 @@ fn an_emit_that_does_not_fit_is_refused_with_its_payload() {
     let EmitError::SchemaMismatch { mismatch, payload } = error else { panic!("{error}") };
     assert_eq!((mismatch.version, &*mismatch.path, &*mismatch.rule), (1, "/amount", "minimum: 0"));
     assert_eq!((mismatch.value.as_deref(), payload), (Some("-1"), json!({"amount": -1})));
+    assert!(mismatch.to_string().contains("version 1 (it says none): /amount: minimum: 0, and is -1"), "{mismatch}");
     let error = bus.event("order.placed", json!({"amount": 1})).schema_version(2).emit().unwrap_err();
-    assert!(error.to_string().contains("required: \"cents\" is missing"), "{error}");
+    assert!(error.to_string().contains("version 2: the payload: required: \"cents\" is missing"), "{error}");
     let error = bus.event("order.placed", json!({"amount": 1})).schema_version(9).emit().unwrap_err();
     assert!(error.to_string().contains("no schema of this version, only of [1, 2, 3]"), "{error}");
     assert!(events.try_recv().is_err(), "nobody has seen them");

@@ -13,6 +13,8 @@ pub struct SchemaMismatch {
     pub topic: String,
     /// The version that its payload was held against.
     pub version: u32,
+    /// Whether the event said no version, so that it was taken to be of the first.
+    pub assumed: bool,
     /// Where in the payload, as a JSON pointer; empty for the payload itself.
     pub path: String,
     /// Which rule it breaks: the schema's keyword and what that asks for, shortened.
@@ -23,8 +25,10 @@ pub struct SchemaMismatch {
 
 impl fmt::Display for SchemaMismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = if self.path.is_empty() { "/" } else { &self.path };
-        write!(f, "{:?} does not fit its schema, version {}: {path}: {}", self.topic, self.version, self.rule)?;
+        let path = if self.path.is_empty() { "the payload" } else { &self.path };
+        let assumed = if self.assumed { " (it says none)" } else { "" };
+        let Self { topic, version, rule, .. } = self;
+        write!(f, "{topic:?} does not fit its schema, version {version}{assumed}: {path}: {rule}")?;
         self.value.as_ref().map_or(Ok(()), |value| write!(f, ", and is {value}"))
     }
 }

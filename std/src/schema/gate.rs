@@ -54,7 +54,11 @@ impl Gate {
                 &revealed
             }
         };
-        self.registry.check(versions, topic, version.unwrap_or(FIRST), value, || payload.json())
+        let checked = self.registry.check(versions, topic, version.unwrap_or(FIRST), value, || payload.json());
+        checked.map_err(|mut mismatch| {
+            mismatch.assumed = version.is_none();
+            mismatch
+        })
     }
 
     /// Whether it is this event's turn to be looked at.

@@ -412,7 +412,14 @@ impl SchemaRegistry {
             return validator.check(topic, version, payload, shown);
         }
         let rule = format!("there is no schema of this version, only of {:?}", versions.keys().collect::<Vec<_>>());
-        Err(Box::new(SchemaMismatch { topic: topic.into(), version, path: String::new(), rule, value: None }))
+        Err(Box::new(SchemaMismatch {
+            topic: topic.into(),
+            version,
+            assumed: false,
+            path: String::new(),
+            rule,
+            value: None,
+        }))
     }
 
     /// Whether there is an upcaster from this version.

@@ -58,7 +58,7 @@ impl Validator {
         let scalar = at.filter(|at| !at.is_object() && !at.is_array() && **at != REDACTED);
         let value = scalar.map(|at| shortened(&at.to_string(), VALUE));
         let rule = self.rule(&error, at.is_some_and(Value::is_object));
-        Err(Box::new(SchemaMismatch { topic: topic.into(), version, path, rule, value }))
+        Err(Box::new(SchemaMismatch { topic: topic.into(), version, assumed: false, path, rule, value }))
     }
 
     /// The keyword and what it asks for.
