@@ -221,3 +221,15 @@ fn a_replay_that_is_refused_leaves_the_window_for_duplicates_as_it_was() {
     drop(open);
     super::end(&bus);
 }
+
+#[test]
+fn a_request_whose_name_breaks_a_rule_makes_no_topic_known() {
+    use nervebus::RequestError;
+
+    let bus = Bus::builder().validate(Validation::new().domains(["order"])).build().unwrap();
+    let error = bus.request::<_, u64>("rubbish.1", json!({}), GUARD).unwrap_err();
+    assert!(matches!(error, RequestError::Emit(EmitError::Invalid { .. })), "{error}");
+    bus.emit("rubbish.2", json!({})).unwrap_err();
+    assert_eq!((bus.stats().topics, bus.ledger().refused), (0, 2));
+    super::end(&bus);
+}
