@@ -93,6 +93,11 @@ impl Waiting {
         patient: bool,
     ) -> Result<Self, RequestError<Q>> {
         let engine = Arc::clone(bus.engine());
+        if engine.refuses_new(topic) {
+            // As any emit of it is, so that it does not become known.
+            let refused = engine.emit(topic, payload, How::PLAIN);
+            return Err(refused.map_or_else(RequestError::Emit, |_| RequestError::Unanswered));
+        }
         let responders = match responders(&engine, topic) {
             Ok(0) => return Err(RequestError::NoResponder { payload }),
             Ok(responders) => responders,

@@ -8,12 +8,12 @@ mod folder;
 mod until;
 
 use std::error::Error;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use folder::Folder;
 use nervebus::{
-    Bus, DurableLog, Event, Level, ManualClock, Projection, ProjectionError, ProjectionHandle, ReadModel, json,
+    Bus, DurableLog, Event, Level, ManualClock, Projection, ProjectionError, ProjectionHandle, ReadModel, WeakBus, json,
 };
 use until::{GUARD, until};
 
@@ -134,6 +134,36 @@ impl ReadModel for Sum {
         *self.store.0.lock().unwrap() = (0, 0);
         Ok(())
     }
+}
+
+/// A model that emits of what it is given.
+struct Loud(WeakBus);
+
+impl ReadModel for Loud {
+    fn apply(&mut self, event: &Event<'_>, _: u64) -> Result<(), Failure> {
+        let bus = self.0.upgrade().ok_or("no bus")?;
+        bus.emit("model.changed", event["id"].clone()).map(drop).map_err(|error| error.to_string().into())
+    }
+
+    fn reset(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_a_model_emits_has_the_correlation_of_what_it_was_given_and_of_nothing_else() {
+    let folder = Folder::of("projection-context");
+    let bus = bus(&folder);
+    let (sender, seen) = mpsc::channel();
+    let see = move |event: &Event<'_>| sender.send(event.correlation_id().map(str::to_owned)).unwrap();
+    bus.on("model.changed").inline().handle(see).unwrap();
+    let loud = Projection::new("loud", Loud(bus.downgrade())).topics("order.*").start(&bus).unwrap();
+    bus.event("order.placed", json!({"id": 1})).correlation_id("request 7").emit().unwrap();
+    bus.event("order.placed", json!({"id": 2})).emit().unwrap();
+    assert_eq!(seen.recv_timeout(GUARD).unwrap().as_deref(), Some("request 7"));
+    assert_eq!(seen.recv_timeout(GUARD).unwrap(), None);
+    loud.stop();
+    end(&bus);
 }
 
 #[test]

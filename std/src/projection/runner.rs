@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Failure, ProjectionFailure, ReadModel, Shared};
+use crate::context::scope::Scope;
 use crate::delivery::failure::HandlerError;
 use crate::delivery::handler::guarded;
 use crate::event::OwnedEvent;
@@ -120,6 +121,8 @@ impl<M: ReadModel> Runner<M> {
             self.shared.lock().skipped += 1;
             return Ok(());
         }
+        // What a model emits or records belongs to the event's request, as what a handler does.
+        let _scope = Scope::of(&event.as_event()).enter();
         tried(|| model.apply(&event.as_event(), position))?;
         self.shared.lock().applied += 1;
         Ok(())

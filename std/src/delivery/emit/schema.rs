@@ -25,15 +25,21 @@ impl Engine {
         let content = envelope.body.content();
         match schemas.at_emit(&topic.name, said.or_else(|| content.version()), content) {
             Verdict::Fits => Ok(()),
-            Verdict::Refused(mut mismatch) => {
-                mismatch.value = mismatch.value.take().map(|value| self.screen.owned(value));
-                Err(Refused::SchemaMismatch(mismatch))
-            }
+            Verdict::Refused(mismatch) => Err(Refused::SchemaMismatch(self.screened_mismatch(mismatch))),
             Verdict::Told(mismatch) => {
-                self.tell_of_mismatch(&mismatch);
+                self.tell_of_mismatch(&self.screened_mismatch(mismatch));
                 Ok(())
             }
         }
+    }
+
+    /// Has all that is quoted of the payload, of which the names of fields are a part, pass the redactor that errors pass.
+    #[cold]
+    fn screened_mismatch(&self, mut mismatch: Box<SchemaMismatch>) -> Box<SchemaMismatch> {
+        mismatch.path = self.screen.owned(std::mem::take(&mut mismatch.path));
+        mismatch.rule = self.screen.owned(std::mem::take(&mut mismatch.rule));
+        mismatch.value = mismatch.value.take().map(|value| self.screen.owned(value));
+        mismatch
     }
 
     #[cold]

@@ -68,6 +68,13 @@ impl Engine {
         self.hold_against(validation, Some(&rules), name, Subject::value(payload), how, || Some(number))
     }
 
+    /// Whether events of this name, which is not known yet, are refused for the name.
+    pub(crate) fn refuses_new(&self, name: &str) -> bool {
+        let Some(validation) = self.guards.validation.as_deref() else { return false };
+        let is_new = self.directory.get(name).is_none() && self.names.check(name).is_ok();
+        is_new && validation.for_topic(name).refuse_name()
+    }
+
     /// Holds an event for the durable log against the rules, before it takes the log's order, for a user's code runs here.
     #[cfg(feature = "durable")]
     pub(super) fn validate_ahead<P: Payload>(
