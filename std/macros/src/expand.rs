@@ -45,7 +45,7 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
             fn from_json(
                 value: &::nervebus::Value,
             ) -> ::core::option::Option<::core::result::Result<Self, ::nervebus::__derive::Error>> {
-                #[allow(unused_imports)]
+                #[allow(unused_imports, reason = "one of the two, by what the type can do")]
                 use ::nervebus::__derive::{Deserialized as _, NotDeserialized as _, Probe};
                 (&&Probe::<Self>::NEW).deserialized(value)
             }
@@ -95,7 +95,7 @@ fn duplicate(attributes: &TypeAttributes) -> TokenStream {
     }
     quote! {
         fn duplicate(&self) -> ::core::option::Option<Self> {
-            #[allow(unused_imports)]
+            #[allow(unused_imports, reason = "one of the two, by what the type can do")]
             use ::nervebus::__derive::{Copied as _, NotCopied as _, Probe};
             (&&Probe::<Self>::NEW).duplicate(self)
         }

@@ -9,8 +9,8 @@ use crate::observe::export::{MetricsExport, MetricsExporter, export};
 use crate::platform::threads::{self, Latch};
 
 impl Bus {
-    /// Hands the metrics to an exporter now and then `every` so often, on a thread of its own, until the returned value is dropped
-    /// or the bus is gone. It does not keep the bus alive.
+    /// Hands the metrics to an exporter at once, and then again after each `every`, on a thread of its own, until the returned
+    /// value is dropped or the bus is gone. It does not keep the bus alive.
     ///
     /// For a page that somebody else asks for, [`Stats::to_prometheus`](crate::Stats::to_prometheus) needs no exporter.
     ///

@@ -9,7 +9,7 @@ impl Bus {
     ///
     /// # Cost
     ///
-    /// Topics times subscriptions by pattern; allocates. Nothing is counted for it while events are emitted.
+    /// Topics times subscriptions by pattern, and linear in all others; allocates. Nothing is counted for it while events are emitted.
     pub fn topology(&self) -> Topology {
         topology::of(self.engine())
     }

@@ -6,14 +6,13 @@ pub(crate) mod finding;
 pub(crate) mod observed;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use nervebus_core::{Pattern, Topic};
+use nervebus_core::pattern::PatternKind;
+use nervebus_core::{LaneId, Pattern, Topic};
 use serde::{Deserialize, Serialize};
 
 use crate::delivery::directory::TopicState;
 use crate::delivery::engine::Engine;
-use crate::delivery::subscription::Subscription;
 
 /// The graph of a bus: its topics, the handlers that listen to them, and which topics' handlers emit on which.
 ///
@@ -108,9 +107,9 @@ pub struct CauseEdge {
 }
 
 impl Topology {
-    /// A number for the shape of the graph: that of everything that [`diff`](Self::diff) looks at. Counts and rates are not in it, so it
-    /// changes only when somebody has changed the program or its configuration. The same on every machine (FNV-1a of Fowler, Noll and Vo, 64 bits);
-    /// not made to withstand who wants two graphs to have the same.
+    /// A number for the shape of the graph: that of everything that [`diff`](Self::diff) looks at. Counts and rates are not in
+    /// it, so it changes only when somebody has changed the program or its configuration. The same on every machine (FNV-1a
+    /// of Fowler, Noll and Vo, 64 bits); not made to withstand who wants two graphs to have the same.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         let mut hash = 0xcbf2_9ce4_8422_2325;
@@ -144,14 +143,21 @@ pub(crate) fn of(engine: &Engine) -> Topology {
     for topic in &topics {
         add_topic(&mut topology, topic);
     }
-    let uptime = engine.clock.since(engine.started).as_secs_f64();
-    for subscription in engine.directory.subscriptions() {
-        add_handler(&mut topology, engine, &subscription, &topics);
+    let names: BTreeMap<&str, Topic<'_>> =
+        topics.iter().filter_map(|topic| Some((&*topic.name, Topic::new(&topic.name).ok()?))).collect();
+    // In the order that they are promised to have.
+    let mut handlers: BTreeMap<[String; 3], HandlerNode> = BTreeMap::new();
+    for of in engine.directory.subscriptions() {
+        let key = [of.name.to_string(), of.pattern.to_string(), engine.lane_name(of.lane).to_owned()];
+        let node = handlers.entry(key).or_insert_with_key(|key| handler(key, engine, of.lane, &names));
+        node.calls += of.calls.handled() + of.calls.failed() + of.calls.timed_out();
     }
+    let uptime = engine.clock.since(engine.started).as_secs_f64();
+    topology.handlers = handlers.into_values().collect();
     for handler in &mut topology.handlers {
         handler.rate = if uptime > 0.0 { handler.calls as f64 / uptime } else { 0.0 };
     }
-    topology.sort();
+    topology.causes.sort();
     topology
 }
 
@@ -166,37 +172,33 @@ fn add_topic(topology: &mut Topology, topic: &TopicState) {
     }
 }
 
-fn add_handler(topology: &mut Topology, engine: &Engine, of: &Subscription, topics: &[Arc<TopicState>]) {
-    let lane = engine.lane_name(of.lane);
-    let calls = of.calls.handled() + of.calls.failed() + of.calls.timed_out();
-    let alike = |node: &&mut HandlerNode| node.name == *of.name && node.pattern == *of.pattern && node.lane == lane;
-    if let Some(node) = topology.handlers.iter_mut().find(alike) {
-        node.calls += calls;
-        return;
-    }
-    let pattern = Pattern::new(&of.pattern);
-    let matches = |topic: &TopicState| {
-        pattern.as_ref().is_ok_and(|pattern| Topic::new(&topic.name).is_ok_and(|topic| pattern.matches(topic)))
-    };
-    topology.handlers.push(HandlerNode {
-        name: of.name.to_string(),
-        pattern: of.pattern.to_string(),
-        lane: lane.to_owned(),
-        topics: topics.iter().filter(|topic| matches(topic)).map(|topic| topic.name.to_string()).collect(),
-        calls,
+fn handler(
+    [name, pattern, lane]: &[String; 3],
+    engine: &Engine,
+    id: LaneId,
+    names: &BTreeMap<&str, Topic<'_>>,
+) -> HandlerNode {
+    HandlerNode {
+        name: name.clone(),
+        pattern: pattern.clone(),
+        lane: lane.clone(),
+        topics: asked_for(pattern, names),
+        calls: 0,
         rate: 0.0,
-        full: engine.queues.of(of.lane).iter().any(|queue| queue.ring.free_slots() == 0),
-    });
+        full: engine.queues.of(id).iter().any(|queue| queue.ring.free_slots() == 0),
+    }
 }
 
-impl Topology {
-    /// Brings everything into the order that it is promised to have.
-    fn sort(&mut self) {
-        for handler in &mut self.handlers {
-            handler.topics.sort_unstable();
+/// The topics that a pattern asks for, in alphabetical order.
+fn asked_for(pattern: &str, names: &BTreeMap<&str, Topic<'_>>) -> Vec<String> {
+    match Pattern::new(pattern) {
+        Ok(exact) if exact.kind() == PatternKind::Exact => {
+            names.get_key_value(pattern).map(|(name, _)| (*name).to_owned()).into_iter().collect()
         }
-        let key = |node: &HandlerNode| (node.name.clone(), node.pattern.clone(), node.lane.clone());
-        self.handlers.sort_by_cached_key(key);
-        self.causes.sort();
+        Ok(pattern) => {
+            let asked = names.iter().filter(|(_, topic)| pattern.matches(**topic));
+            asked.map(|(name, _)| (*name).to_owned()).collect()
+        }
+        Err(_) => Vec::new(),
     }
 }

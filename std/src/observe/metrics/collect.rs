@@ -17,9 +17,9 @@ type Label<'a> = (&'static str, &'a str);
 
 /// The metrics, as far as they are collected.
 #[derive(Default)]
-struct Page(Vec<Metric>);
+struct Collected(Vec<Metric>);
 
-impl Page {
+impl Collected {
     /// Begins a metric: all samples up to the next one are its own.
     fn family(&mut self, name: &'static str, kind: Kind, help: &'static str) {
         self.0.push(Metric { name, kind, help, samples: Vec::new() });
@@ -29,6 +29,13 @@ impl Page {
         if let Some(metric) = self.0.last_mut() {
             let labels = labels.iter().map(|(label, value)| (*label, (*value).to_owned())).collect();
             metric.samples.push(Sample { labels, value: value.into() });
+        }
+    }
+
+    /// Counters of one sample without labels each: name, help and value.
+    fn counters<const N: usize>(&mut self, counters: [(&'static str, &'static str, u64); N]) {
+        for (name, help, value) in counters {
+            self.single(name, Kind::Counter, help, value);
         }
     }
 
@@ -77,66 +84,63 @@ impl From<Durations> for MetricValue {
 
 /// All of them; handlers and topics beyond `most` are one.
 pub(super) fn all(stats: &Stats, most: usize) -> Vec<Metric> {
-    let mut page = Page::default();
-    bus(&mut page, stats);
-    lanes(&mut page, stats);
-    handlers(&mut page, &stats.subscriptions, most);
-    breakers(&mut page, &stats.breakers);
-    dead_letters(&mut page, &stats.dead_letters, most);
-    guards(&mut page, &stats.guards);
+    let mut metrics = Collected::default();
+    bus(&mut metrics, stats);
+    lanes(&mut metrics, stats);
+    handlers(&mut metrics, &stats.subscriptions, most);
+    breakers(&mut metrics, &stats.breakers);
+    dead_letters(&mut metrics, &stats.dead_letters, most);
+    guards(&mut metrics, &stats.guards);
     if let Some(audit) = &stats.audit {
-        self::audit(&mut page, audit);
+        self::audit(&mut metrics, audit);
     }
     #[cfg(feature = "durable")]
     if let Some(durable) = &stats.durable {
-        self::durable(&mut page, durable);
+        self::durable(&mut metrics, durable);
     }
     // A metric without samples says nothing.
-    page.0.retain(|metric| !metric.samples.is_empty());
-    page.0
+    metrics.0.retain(|metric| !metric.samples.is_empty());
+    metrics.0
 }
 
-fn handlers(page: &mut Page, subscriptions: &[SubscriptionStats], most: usize) {
+fn handlers(metrics: &mut Collected, subscriptions: &[SubscriptionStats], most: usize) {
     let handlers = Handler::all(subscriptions, most);
-    page.family("nervebus_handler_calls_total", Kind::Counter, "Calls of handlers, by how they ended.");
+    metrics.family("nervebus_handler_calls_total", Kind::Counter, "Calls of handlers, by how they ended.");
     for handler in &handlers {
         let outcomes = [("handled", handler.handled), ("failed", handler.failed), ("timed_out", handler.timed_out)];
         for (outcome, calls) in outcomes {
-            page.sample(&handler.labels(Some(("outcome", outcome))), calls);
+            metrics.sample(&handler.labels(Some(("outcome", outcome))), calls);
         }
     }
-    page.family("nervebus_handler_retries_total", Kind::Counter, "Calls that were not the first with their event.");
+    metrics.family("nervebus_handler_retries_total", Kind::Counter, "Calls that were not the first with their event.");
     for (handler, retries) in handlers.iter().filter_map(|handler| Some((handler, handler.retries?))) {
-        page.sample(&handler.labels(None), retries);
+        metrics.sample(&handler.labels(None), retries);
     }
     let help = "How long the calls have taken that were timed; see the builder's timing.";
-    page.family("nervebus_handler_duration_seconds", Kind::Histogram, help);
+    metrics.family("nervebus_handler_duration_seconds", Kind::Histogram, help);
     for handler in handlers.iter().filter(|handler| handler.durations.count() > 0) {
-        page.sample(&handler.labels(None), handler.durations.clone());
+        metrics.sample(&handler.labels(None), handler.durations.clone());
     }
 }
 
-fn dead_letters(page: &mut Page, letters: &DeadLetterStats, most: usize) {
-    page.single("nervebus_dead_letters_capacity", Kind::Gauge, "Dead letters that can be kept.", letters.capacity);
-    page.family("nervebus_dead_letters", Kind::Gauge, "Dead letters that are kept, by reason.");
+fn dead_letters(metrics: &mut Collected, letters: &DeadLetterStats, most: usize) {
+    metrics.single("nervebus_dead_letters_capacity", Kind::Gauge, "Dead letters that can be kept.", letters.capacity);
+    metrics.family("nervebus_dead_letters", Kind::Gauge, "Dead letters that are kept, by reason.");
     for (reason, count) in &letters.by_reason {
-        page.sample(&[("reason", reason)], *count);
+        metrics.sample(&[("reason", reason)], *count);
     }
-    page.family("nervebus_dead_letters_by_topic", Kind::Gauge, "Dead letters that are kept, by topic.");
+    metrics.family("nervebus_dead_letters_by_topic", Kind::Gauge, "Dead letters that are kept, by topic.");
     for (topic, count) in with_most(&letters.by_topic, most) {
-        page.sample(&[("topic", topic)], count);
+        metrics.sample(&[("topic", topic)], count);
     }
-    let totals = [
+    metrics.counters([
         ("nervebus_dead_letters_buried_total", "Dead letters there ever were.", letters.total),
         ("nervebus_dead_letters_overwritten_total", "Dead letters that made way for newer ones.", letters.overwritten),
         ("nervebus_dead_letters_removed_total", "Dead letters that were taken out by hand.", letters.removed),
         ("nervebus_dead_letters_retried_total", "Dead letters that were handed back and handled.", letters.retried),
-    ];
-    for (name, help, value) in totals {
-        page.single(name, Kind::Counter, help, value);
-    }
+    ]);
     if let Some(log) = &letters.log {
-        dead_letter_log(page, log);
+        dead_letter_log(metrics, log);
     }
 }
 
@@ -216,14 +220,19 @@ impl<'a> Handler<'a> {
     }
 }
 
-fn bus(page: &mut Page, stats: &Stats) {
-    page.family("nervebus_build_info", Kind::Gauge, "The version of nervebus; always 1.");
-    page.sample(&[("version", env!("CARGO_PKG_VERSION"))], true);
-    page.single("nervebus_uptime_seconds", Kind::Gauge, "Since the bus was built.", stats.uptime.as_secs_f64());
-    page.single("nervebus_subscriptions", Kind::Gauge, "Subscriptions.", stats.active_subscriptions);
-    page.single("nervebus_topics", Kind::Gauge, "Topics that were subscribed to by name or emitted on.", stats.topics);
-    page.single("nervebus_events_emitted_total", Kind::Counter, "Calls of emit in all its forms.", stats.emitted);
-    page.family("nervebus_emits_ended_total", Kind::Counter, "Emits by how they ended.");
+fn bus(metrics: &mut Collected, stats: &Stats) {
+    metrics.family("nervebus_build_info", Kind::Gauge, "The version of nervebus; always 1.");
+    metrics.sample(&[("version", env!("CARGO_PKG_VERSION"))], true);
+    metrics.single("nervebus_uptime_seconds", Kind::Gauge, "Since the bus was built.", stats.uptime.as_secs_f64());
+    metrics.single("nervebus_subscriptions", Kind::Gauge, "Subscriptions.", stats.active_subscriptions);
+    metrics.single(
+        "nervebus_topics",
+        Kind::Gauge,
+        "Topics that were subscribed to by name or emitted on.",
+        stats.topics,
+    );
+    metrics.single("nervebus_events_emitted_total", Kind::Counter, "Calls of emit in all its forms.", stats.emitted);
+    metrics.family("nervebus_emits_ended_total", Kind::Counter, "Emits by how they ended.");
     let ledger = &stats.ledger;
     let outcomes = [
         ("routed", ledger.routed),
@@ -232,27 +241,32 @@ fn bus(page: &mut Page, stats: &Stats) {
         ("duplicate", ledger.duplicates),
     ];
     for (outcome, count) in outcomes {
-        page.sample(&[("outcome", outcome)], count);
+        metrics.sample(&[("outcome", outcome)], count);
     }
-    page.single("nervebus_events_pending", Kind::Gauge, "Events in lanes or in workers' hands.", stats.pending);
-    page.single("nervebus_records_emitted_total", Kind::Counter, "Events that the bus emitted itself.", ledger.system);
-    page.single(
+    metrics.single("nervebus_events_pending", Kind::Gauge, "Events in lanes or in workers' hands.", stats.pending);
+    metrics.single(
+        "nervebus_records_emitted_total",
+        Kind::Counter,
+        "Events that the bus emitted itself.",
+        ledger.system,
+    );
+    metrics.single(
         "nervebus_records_lost_total",
         Kind::Counter,
         "Events of the bus's own that found no room.",
         ledger.system_lost,
     );
-    page.single("nervebus_ledger_balanced", Kind::Gauge, "Whether the books add up: 1 or 0.", ledger.balanced());
-    page.family("nervebus_redacted_values_total", Kind::Counter, "Values that were redacted, by class.");
+    metrics.single("nervebus_ledger_balanced", Kind::Gauge, "Whether the books add up: 1 or 0.", ledger.balanced());
+    metrics.family("nervebus_redacted_values_total", Kind::Counter, "Values that were redacted, by class.");
     for (class, count) in &stats.redacted {
-        page.sample(&[("class", class)], *count);
+        metrics.sample(&[("class", class)], *count);
     }
 }
 
 /// A metric: its name, its help, and where its value is.
 type Of<T> = (&'static str, &'static str, fn(&T) -> u64);
 
-fn lanes(page: &mut Page, stats: &Stats) {
+fn lanes(metrics: &mut Collected, stats: &Stats) {
     let gauges: [Of<LaneStats>; 6] = [
         ("nervebus_lane_capacity_events", "Events that a lane can hold.", |lane| lane.capacity as u64),
         ("nervebus_lane_waiting_events", "Events that wait in a lane.", |lane| lane.len as u64),
@@ -264,29 +278,29 @@ fn lanes(page: &mut Page, stats: &Stats) {
         ("nervebus_lane_healthy", "Whether somebody serves the lane: 1 or 0.", |lane| lane.healthy.into()),
     ];
     for (name, help, value) in gauges {
-        page.family(name, Kind::Gauge, help);
+        metrics.family(name, Kind::Gauge, help);
         for lane in &stats.lanes {
-            page.sample(&[("lane", &lane.name)], value(lane));
+            metrics.sample(&[("lane", &lane.name)], value(lane));
         }
     }
     let name = "nervebus_lane_shed_events_total";
-    page.family(name, Kind::Counter, "Events that a lane has shed, by class.");
+    metrics.family(name, Kind::Counter, "Events that a lane has shed, by class.");
     for (lane, shed) in stats.lanes.iter().filter_map(|lane| Some((&lane.name, lane.shed.as_ref()?))) {
         for (class, count) in [("low", shed.low), ("normal", shed.normal), ("high", shed.high)] {
-            page.sample(&[("lane", lane), ("class", class)], count);
+            metrics.sample(&[("lane", lane), ("class", class)], count);
         }
     }
-    deliveries(page, &stats.ledger.lanes);
+    deliveries(metrics, &stats.ledger.lanes);
 }
 
-fn deliveries(page: &mut Page, accounts: &[LaneAccount]) {
+fn deliveries(metrics: &mut Collected, accounts: &[LaneAccount]) {
     let name = "nervebus_lane_deliveries_taken_on_total";
-    page.family(name, Kind::Counter, "Deliveries that a lane has taken on: events times handlers.");
+    metrics.family(name, Kind::Counter, "Deliveries that a lane has taken on: events times handlers.");
     for lane in accounts {
-        page.sample(&[("lane", &lane.name)], lane.deliveries.routed);
+        metrics.sample(&[("lane", &lane.name)], lane.deliveries.routed);
     }
     let name = "nervebus_lane_deliveries_ended_total";
-    page.family(name, Kind::Counter, "What became of a lane's deliveries.");
+    metrics.family(name, Kind::Counter, "What became of a lane's deliveries.");
     for lane in accounts {
         let of = &lane.deliveries;
         let outcomes = [
@@ -298,39 +312,39 @@ fn deliveries(page: &mut Page, accounts: &[LaneAccount]) {
             ("cancelled", of.cancelled),
         ];
         for (outcome, count) in outcomes {
-            page.sample(&[("lane", &lane.name), ("outcome", outcome)], count);
+            metrics.sample(&[("lane", &lane.name), ("outcome", outcome)], count);
         }
     }
     let name = "nervebus_lane_deliveries_pending";
-    page.family(name, Kind::Gauge, "Deliveries that have no outcome yet.");
+    metrics.family(name, Kind::Gauge, "Deliveries that have no outcome yet.");
     for lane in accounts {
-        page.sample(&[("lane", &lane.name)], lane.deliveries.pending);
+        metrics.sample(&[("lane", &lane.name)], lane.deliveries.pending);
     }
     let name = "nervebus_lane_dropped_events_total";
-    page.family(name, Kind::Counter, "Events that a lane has dropped.");
+    metrics.family(name, Kind::Counter, "Events that a lane has dropped.");
     for lane in accounts {
-        page.sample(&[("lane", &lane.name)], lane.dropped_events);
+        metrics.sample(&[("lane", &lane.name)], lane.dropped_events);
     }
 }
 
-fn breakers(page: &mut Page, breakers: &[BreakerStats]) {
+fn breakers(metrics: &mut Collected, breakers: &[BreakerStats]) {
     if breakers.is_empty() {
         return;
     }
-    page.family("nervebus_breaker_state", Kind::Gauge, "1 for the state that a breaker is in.");
+    metrics.family("nervebus_breaker_state", Kind::Gauge, "1 for the state that a breaker is in.");
     for breaker in distinct(breakers) {
         for state in ["closed", "half-open", "open"] {
             let is_it = breaker.state == state;
-            page.sample(&[("breaker", &breaker.name), ("state", state)], is_it);
+            metrics.sample(&[("breaker", &breaker.name), ("state", state)], is_it);
         }
     }
-    page.family("nervebus_breaker_opened_total", Kind::Counter, "How often a breaker has opened.");
+    metrics.family("nervebus_breaker_opened_total", Kind::Counter, "How often a breaker has opened.");
     for breaker in distinct(breakers) {
-        page.sample(&[("breaker", &breaker.name)], breaker.opened);
+        metrics.sample(&[("breaker", &breaker.name)], breaker.opened);
     }
-    page.family("nervebus_breaker_refused_calls_total", Kind::Counter, "Calls that a breaker has refused.");
+    metrics.family("nervebus_breaker_refused_calls_total", Kind::Counter, "Calls that a breaker has refused.");
     for breaker in distinct(breakers) {
-        page.sample(&[("breaker", &breaker.name)], breaker.refused);
+        metrics.sample(&[("breaker", &breaker.name)], breaker.refused);
     }
 }
 
@@ -340,54 +354,56 @@ fn distinct(breakers: &[BreakerStats]) -> impl Iterator<Item = &BreakerStats> {
     breakers.iter().filter(move |breaker| seen.insert(&breaker.name))
 }
 
-fn guards(page: &mut Page, guards: &GuardStats) {
-    page.family("nervebus_rate_limited_emits_total", Kind::Counter, "Emits that a rate limit refused.");
-    page.sample(&[("limit", "topic")], guards.limited_by_topic);
-    page.sample(&[("limit", "source")], guards.limited_by_source);
-    page.single("nervebus_storms_total", Kind::Counter, "Storms that have begun.", guards.storms);
+fn guards(metrics: &mut Collected, guards: &GuardStats) {
+    metrics.family("nervebus_rate_limited_emits_total", Kind::Counter, "Emits that a rate limit refused.");
+    metrics.sample(&[("limit", "topic")], guards.limited_by_topic);
+    metrics.sample(&[("limit", "source")], guards.limited_by_source);
+    metrics.single("nervebus_storms_total", Kind::Counter, "Storms that have begun.", guards.storms);
     let help = "Emits that were refused because of a storm.";
-    page.single("nervebus_storm_refused_emits_total", Kind::Counter, help, guards.refused_in_storms);
+    metrics.single("nervebus_storm_refused_emits_total", Kind::Counter, help, guards.refused_in_storms);
     if let Some(dedup) = &guards.dedup {
-        page.single("nervebus_dedup_keys", Kind::Gauge, "Keys that the window for duplicates holds.", dedup.len);
-        page.single("nervebus_dedup_capacity_keys", Kind::Gauge, "Keys that it can hold.", dedup.capacity);
+        metrics.single("nervebus_dedup_keys", Kind::Gauge, "Keys that the window for duplicates holds.", dedup.len);
+        metrics.single("nervebus_dedup_capacity_keys", Kind::Gauge, "Keys that it can hold.", dedup.capacity);
         let help = "Keys that were forgotten before their time.";
-        page.single("nervebus_dedup_evicted_early_total", Kind::Counter, help, dedup.evicted_early);
+        metrics.single("nervebus_dedup_evicted_early_total", Kind::Counter, help, dedup.evicted_early);
     }
 }
 
-fn audit(page: &mut Page, audit: &AuditStats) {
-    page.single("nervebus_audit_waiting_events", Kind::Gauge, "Events that wait to be written.", audit.lag);
-    page.single("nervebus_audit_file_bytes", Kind::Gauge, "Bytes in the file that is written to.", audit.file_bytes);
+fn audit(metrics: &mut Collected, audit: &AuditStats) {
+    metrics.single("nervebus_audit_waiting_events", Kind::Gauge, "Events that wait to be written.", audit.lag);
+    metrics.single("nervebus_audit_file_bytes", Kind::Gauge, "Bytes in the file that is written to.", audit.file_bytes);
     let help = "Whether the last attempt to write, sync or rotate failed: 1 or 0.";
-    page.single("nervebus_audit_failing", Kind::Gauge, help, audit.failing);
-    let totals = [
+    metrics.single("nervebus_audit_failing", Kind::Gauge, help, audit.failing);
+    metrics.counters([
         ("nervebus_audit_lines_total", "Events that were written to the audit log.", audit.lines),
         ("nervebus_audit_bytes_total", "Bytes that were written to the audit log.", audit.bytes),
         ("nervebus_audit_rotations_total", "Files of the audit log that were put aside.", audit.rotations),
         ("nervebus_audit_dropped_events_total", "Events that were lost to the audit log.", audit.dropped),
         ("nervebus_audit_unsynced_lines_total", "Lines in files that failed to sync.", audit.unsynced),
         ("nervebus_audit_errors_total", "Writes, syncs and rotations that failed.", audit.errors),
-    ];
-    for (name, help, value) in totals {
-        page.single(name, Kind::Counter, help, value);
-    }
+    ]);
 }
 
-fn dead_letter_log(page: &mut Page, log: &DeadLetterLogStats) {
-    page.single(
+fn dead_letter_log(metrics: &mut Collected, log: &DeadLetterLogStats) {
+    metrics.single(
         "nervebus_dead_letter_log_errors_total",
         Kind::Counter,
         "Writes of dead letters that failed.",
         log.errors,
     );
-    page.single("nervebus_dead_letter_log_lost_lines_total", Kind::Counter, "Lines that were not written.", log.lost);
+    metrics.single(
+        "nervebus_dead_letter_log_lost_lines_total",
+        Kind::Counter,
+        "Lines that were not written.",
+        log.lost,
+    );
 }
 
 #[cfg(feature = "durable")]
-fn durable(page: &mut Page, log: &crate::records::durable::DurableStats) {
-    page.single("nervebus_durable_waiting_events", Kind::Gauge, "Events that wait for the durable log.", log.lag);
-    page.single("nervebus_durable_held_bytes", Kind::Gauge, "Bytes of all lines that are kept.", log.held_bytes);
-    let totals = [
+fn durable(metrics: &mut Collected, log: &crate::records::durable::DurableStats) {
+    metrics.single("nervebus_durable_waiting_events", Kind::Gauge, "Events that wait for the durable log.", log.lag);
+    metrics.single("nervebus_durable_held_bytes", Kind::Gauge, "Bytes of all lines that are kept.", log.held_bytes);
+    metrics.counters([
         ("nervebus_durable_lines_total", "Events that were written to the durable log.", log.lines),
         ("nervebus_durable_bytes_total", "Bytes that were written to the durable log.", log.bytes),
         ("nervebus_durable_syncs_total", "Syncs that succeeded.", log.syncs),
@@ -395,13 +411,10 @@ fn durable(page: &mut Page, log: &crate::records::durable::DurableStats) {
         ("nervebus_durable_write_errors_total", "Writes that failed.", log.write_errors),
         ("nervebus_durable_sync_errors_total", "Syncs that failed.", log.sync_errors),
         ("nervebus_durable_retired_lines_total", "Lines that were let go by size and age.", log.retired),
-    ];
-    for (name, help, value) in totals {
-        page.single(name, Kind::Counter, help, value);
-    }
+    ]);
     let name = "nervebus_durable_subscription_lag_events";
-    page.family(name, Kind::Gauge, "Positions between a durable subscription and the end of the log.");
+    metrics.family(name, Kind::Gauge, "Positions between a durable subscription and the end of the log.");
     for subscription in &log.subscriptions {
-        page.sample(&[("subscription", &subscription.name)], subscription.lag);
+        metrics.sample(&[("subscription", &subscription.name)], subscription.lag);
     }
 }

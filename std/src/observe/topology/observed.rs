@@ -105,7 +105,7 @@ impl Observed {
             seen: *seen,
         };
         self.topology.causes = self.causes.iter().map(edge).collect();
-        self.topology.sort();
+        self.topology.causes.sort();
         self.topology
     }
 }
