@@ -11,10 +11,6 @@ if ! grep --quiet --extended-regexp "(^|[\`\$ ])$test_command(\`|[[:space:]]+#|$
     exit 1
 fi
 echo "\$ $test_command"
-# Whoever runs this may install what ci/install.sh does.
-if [[ $(id -u) -eq 0 ]] || { command -v prometheus && command -v chromium; } >/dev/null; then
-    export NERVEBUS_SERVERS=required
-fi
 $test_command
 
 cargo test --package nervebus --features affinity --test worker

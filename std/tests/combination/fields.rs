@@ -12,6 +12,7 @@ use nervebus::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::everything::everything;
 use super::folder::Folder;
 use super::until::GUARD;
 
@@ -22,26 +23,9 @@ type Portrait = BTreeMap<&'static str, String>;
 
 /// An event of which all is said that can be.
 fn all(bus: &Bus) -> Emission<'_, Value> {
-    bus.event("order.placed", json!({"id": 7}))
-        .event_id("e-1")
-        .source("shop")
-        .timestamp(1_700_000_000.25)
-        .correlation_id("c-1")
-        .causation_id("e-0")
-        .idempotency_key("order-7/placed")
-        .schema_version(3)
-        .class(Class::High)
+    everything(bus, "order.placed")
         // So long that it has not passed since then: what is emitted from a record has what is left.
         .ttl(Duration::from_millis(3_155_760_000_500))
-        .content_type("application/json")
-        .destination("billing")
-        .operation_name("checkout")
-        .routing_key("orders.eu")
-        .partition_key("customer-7")
-        .retry_count(2)
-        .max_retries(5)
-        .attribute("tenant", "north")
-        .attribute("a.b-c_d", "two\nlines")
         .trace_context(TraceContext::parse(TRACE).unwrap().with_state("vendor=value,other=1"))
         .baggage(Baggage::parse("user=alice%20b;private,region=eu").unwrap())
 }

@@ -5,6 +5,8 @@
     reason = "tests start threads and stop at the first surprise"
 )]
 
+#[path = "../support/everything.rs"]
+mod everything;
 mod fields;
 mod flight;
 #[path = "../support/folder.rs"]

@@ -5,6 +5,8 @@ mod attributes;
 mod causation;
 mod records;
 
+#[path = "../support/everything.rs"]
+mod everything;
 #[path = "../support/folder.rs"]
 mod folder;
 
@@ -12,33 +14,12 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
 
-use nervebus::{Bus, Class, Emission, EmitError, Event, Lane, ManualClock, Record, TypedEvent, json};
+use nervebus::{Bus, Class, EmitError, Event, Lane, ManualClock, Record, TypedEvent, json};
+
+use self::everything::everything;
 
 /// Long enough for the slowest machine; reached only when something hangs.
 const GUARD: Duration = Duration::from_secs(30);
-
-/// An event of which everything is said.
-fn everything<'a>(bus: &'a Bus, topic: &'a str) -> Emission<'a, nervebus::Value> {
-    bus.event(topic, json!({"id": 7}))
-        .event_id("e-1")
-        .source("shop")
-        .timestamp(1_700_000_000.25)
-        .correlation_id("c-1")
-        .causation_id("e-0")
-        .idempotency_key("order-7/placed")
-        .schema_version(3)
-        .class(Class::High)
-        .ttl(Duration::from_millis(3_600_500))
-        .content_type("application/json")
-        .destination("billing")
-        .operation_name("checkout")
-        .routing_key("orders.eu")
-        .partition_key("customer-7")
-        .retry_count(2)
-        .max_retries(5)
-        .attribute("tenant", "north")
-        .attribute("a.b-c_d", "line\nend \"quoted\" é🦀\u{7f}\u{2028}")
-}
 
 /// Whether an event says all of that.
 fn assert_everything(event: &Event<'_>) {
