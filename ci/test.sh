@@ -46,6 +46,7 @@ with_features=(
     scope
     topology
     trace_context
+    typed_command
     typed_topic
     validation
     verify
